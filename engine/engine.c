@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Life cycle of the engine, and the loop thread's side of its rings: configure,
+ * plan the memory, load, start the worker; submit, cancel, poll; stop.
+ */
+#include "engine/engine.h"
+
+#include "engine/worker.h"
+#include "kernels/backend.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+
+#define DEFAULT_QUEUE_SIZE 4096
+#define DEFAULT_CPU_MAX_SEQS 256
+#define DEFAULT_CPU_BATCHED_TOKENS 512
+
+/* ---- opening ---------------------------------------------------------- */
+
+static void
+report_phase(const struct engine_config *cfg, const char *phase)
+{
+    if (cfg->progress != NULL)
+        atomic_store_explicit(&cfg->progress->phase, phase, memory_order_release);
+}
+
+static bool
+wants_f32(const struct engine_config *cfg)
+{
+    return cfg->dtype == MODEL_DTYPE_FLOAT32;
+}
+
+static const char *
+dtype_name(const struct engine_config *cfg, const struct model_config *mc)
+{
+    if (wants_f32(cfg))
+        return "float32";
+    return cfg->dtype == MODEL_DTYPE_AUTO && mc->dtype == DTYPE_F16 ? "float16" : "bfloat16";
+}
+
+/* Limits that the options and the model's files decide together. */
+static int
+plan_limits(struct engine *e, const struct engine_config *cfg, const struct model_config *mc,
+            struct error *err)
+{
+    int64_t len = cfg->max_model_len > 0 ? cfg->max_model_len : mc->max_position_embeddings;
+    if (len > mc->max_position_embeddings)
+        return error_set(err, ERR_RANGE,
+                         "option '--max-model-len': %lld exceeds the model's "
+                         "max_position_embeddings %lld",
+                         (long long)len, (long long)mc->max_position_embeddings);
+    int64_t seqs = cfg->max_num_seqs > 0 ? cfg->max_num_seqs : DEFAULT_CPU_MAX_SEQS;
+    int64_t tokens = cfg->max_num_batched_tokens > 0 ? cfg->max_num_batched_tokens
+                                                     : MAX(DEFAULT_CPU_BATCHED_TOKENS, seqs);
+    if (tokens < seqs)
+        return error_set(err, ERR_RANGE,
+                         "option '--max-num-batched-tokens': %lld is less than "
+                         "--max-num-seqs %lld",
+                         (long long)tokens, (long long)seqs);
+    e->info.max_model_len = (int32_t)len;
+    e->info.max_num_seqs = (int32_t)seqs;
+    e->info.max_num_batched_tokens = (int32_t)tokens;
+    e->info.block_size = KV_BLOCK_SIZE;
+    return 0;
+}
+
+static void
+fill_model_info(struct engine_info *info, const struct engine_config *cfg,
+                const struct model_config *mc)
+{
+    snprintf(info->architecture, sizeof info->architecture, "%s", mc->architecture);
+    snprintf(info->dtype, sizeof info->dtype, "%s", dtype_name(cfg, mc));
+    info->num_parameters = model_config_num_parameters(mc);
+    info->vocab_size = (int32_t)mc->vocab_size;
+    info->num_eos_token_ids = mc->num_eos_token_ids;
+    memcpy(info->eos_token_ids, mc->eos_token_ids, sizeof mc->eos_token_ids);
+    info->bos_token_id = mc->bos_token_id;
+    info->default_temperature = mc->temperature;
+    info->default_top_p = mc->top_p;
+    info->default_min_p = mc->min_p;
+    info->default_repetition_penalty = mc->repetition_penalty;
+    info->default_top_k = mc->top_k;
+    info->default_max_new_tokens = mc->max_new_tokens;
+}
+
+static int
+open_device(struct engine *e, const struct engine_config *cfg, struct error *err)
+{
+    int rc = backend_find(cfg->device == NULL ? "auto" : cfg->device, &e->ops, err);
+    if (rc < 0)
+        return rc;
+    struct device_options opt = {
+        .threads = cfg->threads,
+        .isa = cfg->isa,
+        .max_tokens = e->info.max_num_batched_tokens,
+        .max_seqs = e->info.max_num_seqs,
+        .vocab_size = e->info.vocab_size,
+    };
+    rc = e->ops->device_open(&opt, &e->dev, err);
+    if (rc < 0)
+        return rc;
+    struct device_info di;
+    e->ops->device_info(e->dev, &di);
+    snprintf(e->info.device, sizeof e->info.device, "%s", di.name);
+    return 0;
+}
+
+static int
+load_model(struct engine *e, const struct engine_config *cfg, const struct model_config *mc,
+           struct error *err)
+{
+    struct model_load_args args = {
+        .dir = cfg->model_dir,
+        .config = mc,
+        .load_format = cfg->load_format,
+        .f32 = wants_f32(cfg),
+        .seed = cfg->seed,
+        .ops = e->ops,
+        .dev = e->dev,
+        .max_tokens = e->info.max_num_batched_tokens,
+        .max_logit_rows = MAX_LOGIT_ROWS,
+        .progress = cfg->progress,
+    };
+    int rc = model_load(&args, &e->model, err);
+    if (rc < 0)
+        return rc;
+    e->info.weight_bytes = model_weight_bytes(e->model);
+    e->info.scratch_bytes = model_scratch_bytes(e->model);
+    return 0;
+}
+
+static int
+init_rope(struct engine *e, const struct model_config *mc, struct error *err)
+{
+    float *inv_freq = malloc((size_t)mc->head_dim / 2 * sizeof *inv_freq);
+    if (inv_freq == NULL)
+        return error_set(err, ERR_NOMEM, "out of memory for the rotary table");
+    model_config_inv_freq(mc, inv_freq);
+    struct rope_config rope = {
+        .head_dim = mc->head_dim,
+        .max_position = e->info.max_model_len,
+        .inv_freq = inv_freq,
+        .attention_factor = 1,
+    };
+    int rc = e->ops->rope_init(e->dev, &rope, err);
+    free(inv_freq);
+    return rc;
+}
+
+/*
+ * How many blocks: as told, or as fit into the memory told, or into half of
+ * what is free now (the other half stays for the page cache and the system),
+ * never more than all sequences at full length could use.
+ */
+static int
+plan_blocks(struct engine *e, const struct engine_config *cfg, const struct kv_config *shape,
+            struct error *err)
+{
+    size_t block_bytes = e->ops->kv_block_bytes(shape);
+    int64_t per_seq = CEIL_DIV(e->info.max_model_len, KV_BLOCK_SIZE);
+    int64_t blocks = cfg->num_gpu_blocks_override;
+    if (blocks == 0) {
+        struct device_info di;
+        e->ops->device_info(e->dev, &di);
+        size_t memory = cfg->kv_cache_memory_bytes > 0 ? (size_t)cfg->kv_cache_memory_bytes
+                                                       : di.memory_free / 2;
+        blocks = MIN((int64_t)(memory / block_bytes), per_seq * e->info.max_num_seqs);
+    }
+    if (blocks > INT32_MAX / KV_BLOCK_SIZE)
+        blocks = INT32_MAX / KV_BLOCK_SIZE;
+    if (blocks < per_seq)
+        return error_set(err, ERR_RANGE,
+                         "the kv cache holds %lld blocks of %d tokens (%.1f MiB), but one request "
+                         "of --max-model-len %d tokens needs %lld; lower --max-model-len or raise "
+                         "--kv-cache-memory-bytes or --num-gpu-blocks-override",
+                         (long long)blocks, KV_BLOCK_SIZE,
+                         (double)blocks * (double)block_bytes / 1048576.0, e->info.max_model_len,
+                         (long long)per_seq);
+    e->info.num_blocks = (int32_t)blocks;
+    e->info.kv_cache_bytes = (size_t)blocks * block_bytes;
+    return 0;
+}
+
+static int
+init_kv(struct engine *e, const struct engine_config *cfg, const struct model_config *mc,
+        struct error *err)
+{
+    struct kv_config shape = {
+        .num_layers = mc->num_layers,
+        .num_kv_heads = mc->num_kv_heads,
+        .head_dim = mc->head_dim,
+        .dtype = wants_f32(cfg) ? DTYPE_F32 : DTYPE_BF16,
+    };
+    int rc = plan_blocks(e, cfg, &shape, err);
+    if (rc < 0)
+        return rc;
+    shape.num_blocks = e->info.num_blocks;
+    rc = e->ops->kv_init(e->dev, &shape, err);
+    if (rc < 0)
+        return rc;
+    rc = kv_cache_init(&e->kv, e->info.num_blocks, e->info.max_num_seqs, e->info.max_model_len);
+    return rc < 0 ? error_set(err, rc, "out of memory for the block tables") : 0;
+}
+
+static int
+init_scratch(struct engine *e, const struct engine_config *cfg, struct error *err)
+{
+    struct sample_scratch *s = &e->scratch;
+    s->top_stride = (int32_t)MAX(cfg->max_logprobs, 1);
+    s->max_banned = ARRAY_SIZE(e->info.eos_token_ids) + MAX_STOP_TOKEN_IDS;
+    size_t rows = MAX_LOGIT_ROWS;
+    s->banned_ids = malloc(rows * (size_t)s->max_banned * sizeof *s->banned_ids);
+    s->top_ids = malloc(rows * (size_t)s->top_stride * sizeof *s->top_ids);
+    s->top_logprobs = malloc(rows * (size_t)s->top_stride * sizeof *s->top_logprobs);
+    struct scheduler_config sc = {
+        .max_num_seqs = e->info.max_num_seqs,
+        .max_num_batched_tokens = e->info.max_num_batched_tokens,
+    };
+    bool ok = s->banned_ids && s->top_ids && s->top_logprobs
+              && scheduler_init(&e->scheduler, &sc, &e->kv) == 0
+              && batch_builder_init(&e->builder, sc.max_num_batched_tokens, sc.max_num_seqs,
+                                    e->kv.max_blocks)
+                     == 0;
+    return ok ? 0 : error_set(err, ERR_NOMEM, "out of memory for the step's arrays");
+}
+
+static int
+init_rings(struct engine *e, const struct engine_config *cfg, struct error *err)
+{
+    e->queue_size = cfg->queue_size > 0 ? cfg->queue_size : DEFAULT_QUEUE_SIZE;
+    size_t queue = (size_t)e->queue_size;
+    /* Each request inside may have one SUBMIT and one CANCEL on the way. */
+    int rc = ring_init(&e->commands, 2 * queue, sizeof(struct engine_command));
+    /* Two steps' events, and the end and a crossing CANCEL of every request. */
+    if (rc == 0)
+        rc = ring_init(&e->events, 4 * (size_t)e->info.max_num_seqs + 2 * queue + 1,
+                       sizeof(struct engine_event));
+    if (rc == 0)
+        rc = waiter_init(&e->worker_waiter);
+    return rc < 0 ? error_set(err, rc, "cannot make the rings: %s", error_name(rc)) : 0;
+}
+
+static void
+describe_memory(struct engine_info *info)
+{
+    const double mib = 1048576.0;
+    snprintf(info->memory_plan, sizeof info->memory_plan,
+             "weights %.1f MiB, kv cache %.1f MiB (%d blocks of %d tokens = %lld tokens), "
+             "activations and logits %.1f MiB",
+             (double)info->weight_bytes / mib, (double)info->kv_cache_bytes / mib,
+             info->num_blocks, info->block_size,
+             (long long)info->num_blocks * info->block_size, (double)info->scratch_bytes / mib);
+}
+
+static int
+start_worker(struct engine *e, struct error *err)
+{
+    atomic_store(&e->stats.heartbeat_ns, mono_ns());
+    int rc = pthread_create(&e->thread, NULL, worker_run, e);
+    if (rc != 0)
+        return error_set(err, ERR_IO, "cannot start the worker thread: %s", strerror(rc));
+    e->thread_started = true;
+    pthread_setname_np(e->thread, "llmd-worker");
+    return 0;
+}
+
+static int
+open_parts(struct engine *e, const struct engine_config *cfg, struct error *err)
+{
+    struct model_config mc;
+    int rc;
+    report_phase(cfg, "reading config");
+    if ((rc = model_config_read(cfg->model_dir, &mc, err)) < 0)
+        return rc;
+    if ((rc = plan_limits(e, cfg, &mc, err)) < 0)
+        return rc;
+    fill_model_info(&e->info, cfg, &mc);
+    if ((rc = open_device(e, cfg, err)) < 0)
+        return rc;
+    report_phase(cfg, "loading weights");
+    if ((rc = load_model(e, cfg, &mc, err)) < 0)
+        return rc;
+    report_phase(cfg, "allocating the kv cache");
+    if ((rc = init_rope(e, &mc, err)) < 0 || (rc = init_kv(e, cfg, &mc, err)) < 0
+        || (rc = init_scratch(e, cfg, err)) < 0 || (rc = init_rings(e, cfg, err)) < 0)
+        return rc;
+    describe_memory(&e->info);
+    report_phase(cfg, "starting");
+    return start_worker(e, err);
+}
+
+static void
+ignore_wake(void *arg)
+{
+    (void)arg;
+}
+
+int
+engine_open(const struct engine_config *cfg, struct engine **ret, struct error *err)
+{
+    struct engine *e = aligned_alloc(CACHE_LINE, ROUND_UP(sizeof *e, CACHE_LINE));
+    if (e == NULL)
+        return error_set(err, ERR_NOMEM, "out of memory");
+    memset(e, 0, sizeof *e);
+    e->worker_waiter.fd = -1;
+    e->seed = cfg->seed;
+    e->wake = cfg->wake != NULL ? cfg->wake : ignore_wake;
+    e->wake_arg = cfg->wake_arg;
+    int rc = open_parts(e, cfg, err);
+    if (rc < 0) {
+        engine_close(e);
+        return rc;
+    }
+    *ret = e;
+    return 0;
+}
+
+void
+engine_close(struct engine *e)
+{
+    if (e == NULL)
+        return;
+    ASSERT(e->num_inside == 0);
+    if (e->thread_started) {
+        atomic_store_explicit(&e->stopping, true, memory_order_release);
+        waiter_wake(&e->worker_waiter);
+        pthread_join(e->thread, NULL);
+    }
+    waiter_release(&e->worker_waiter);
+    ring_release(&e->events);
+    ring_release(&e->commands);
+    batch_builder_release(&e->builder);
+    scheduler_release(&e->scheduler);
+    kv_cache_release(&e->kv);
+    free(e->scratch.banned_ids);
+    free(e->scratch.top_ids);
+    free(e->scratch.top_logprobs);
+    model_free(e->model);
+    if (e->dev != NULL)
+        e->ops->device_close(e->dev);
+    free(e);
+}
+
+/* ---- the loop's side -------------------------------------------------- */
+
+const struct engine_info *
+engine_info(const struct engine *e)
+{
+    return &e->info;
+}
+
+const struct engine_stats *
+engine_stats(const struct engine *e)
+{
+    return &e->stats;
+}
+
+int64_t
+engine_room(const struct engine *e)
+{
+    return e->queue_size - e->num_inside;
+}
+
+static void
+send_command(struct engine *e, struct request *r, enum command_type type)
+{
+    bool pushed = ring_push(&e->commands, &(struct engine_command){.request = r, .type = type});
+    ASSERT(pushed); /* sized for every request inside */
+    waiter_wake(&e->worker_waiter);
+}
+
+int
+engine_submit(struct engine *e, struct request *r)
+{
+    if (atomic_load_explicit(&e->failed, memory_order_acquire))
+        return ERR_DEVICE;
+    if (engine_room(e) <= 0)
+        return ERR_BUSY;
+    ASSERT(r->num_prompt_tokens + r->sampling.max_tokens <= e->info.max_model_len + 1);
+    ASSERT(r->sampling.num_stop_token_ids <= MAX_STOP_TOKEN_IDS);
+    r->submitted_ns = mono_ns();
+    e->num_inside++;
+    send_command(e, r, COMMAND_SUBMIT);
+    return 0;
+}
+
+void
+engine_cancel(struct engine *e, struct request *r)
+{
+    if (r->cancel_sent)
+        return;
+    r->cancel_sent = true;
+    send_command(e, r, COMMAND_CANCEL);
+}
+
+/*
+ * What an event means to the caller; false when it is not for him. A request
+ * that was cancelled comes back only when the worker has read the CANCEL too:
+ * with FINISHED when the CANCEL ended it, else with CANCEL_TAKEN.
+ */
+static bool
+deliver(struct engine *e, struct engine_event *event)
+{
+    struct request *r = event->request;
+    if (event->type == EVENT_TOKEN)
+        return true;
+    if (event->type == EVENT_FINISHED && r->cancel_sent && !event->cancel_taken)
+        return false;
+    if (event->type == EVENT_CANCEL_TAKEN) {
+        event->type = EVENT_FINISHED;
+        event->finish_reason = (uint8_t)r->finish_reason;
+        event->output_index = r->num_output_tokens;
+        event->time_ns = r->finished_ns;
+    }
+    e->num_inside--;
+    return true;
+}
+
+size_t
+engine_poll(struct engine *e, struct engine_event *events, size_t max)
+{
+    size_t popped, n = 0;
+    do {
+        popped = ring_pop(&e->events, events, max);
+        for (size_t i = 0; i < popped; i++) {
+            if (deliver(e, &events[i]))
+                events[n++] = events[i];
+        }
+        if (popped > 0)
+            waiter_wake(&e->worker_waiter); /* it may wait for room */
+    } while (n == 0 && popped > 0);
+    return n;
+}
+
+bool
+engine_failed(const struct engine *e, struct error *ret)
+{
+    if (!atomic_load_explicit(&e->failed, memory_order_acquire))
+        return false;
+    if (ret != NULL)
+        *ret = e->failure;
+    return true;
+}
