@@ -32,12 +32,24 @@ wants_f32(const struct engine_config *cfg)
     return cfg->dtype == MODEL_DTYPE_FLOAT32;
 }
 
+/* As model_load_args has it: DTYPE_F32 keeps 16-bit types as they are stored. */
+static enum dtype
+weights_dtype(const struct engine_config *cfg)
+{
+    switch (cfg->dtype) {
+    case MODEL_DTYPE_BFLOAT16: return DTYPE_BF16;
+    case MODEL_DTYPE_FLOAT16: return DTYPE_F16;
+    default: return DTYPE_F32;
+    }
+}
+
 static const char *
 dtype_name(const struct engine_config *cfg, const struct model_config *mc)
 {
     if (wants_f32(cfg))
         return "float32";
-    return cfg->dtype == MODEL_DTYPE_AUTO && mc->dtype == DTYPE_F16 ? "float16" : "bfloat16";
+    bool as_stored = cfg->dtype == MODEL_DTYPE_AUTO && mc->dtype == DTYPE_F16;
+    return as_stored || cfg->dtype == MODEL_DTYPE_FLOAT16 ? "float16" : "bfloat16";
 }
 
 /* Limits that the options and the model's files decide together. */
@@ -116,11 +128,13 @@ load_model(struct engine *e, const struct engine_config *cfg, const struct model
         .config = mc,
         .load_format = cfg->load_format,
         .f32 = wants_f32(cfg),
+        .dtype = weights_dtype(cfg),
         .seed = cfg->seed,
         .ops = e->ops,
         .dev = e->dev,
         .max_tokens = e->info.max_num_batched_tokens,
         .max_logit_rows = MAX_LOGIT_ROWS,
+        .max_model_len = e->info.max_model_len,
         .progress = cfg->progress,
     };
     int rc = model_load(&args, &e->model, err);
@@ -128,25 +142,10 @@ load_model(struct engine *e, const struct engine_config *cfg, const struct model
         return rc;
     e->info.weight_bytes = model_weight_bytes(e->model);
     e->info.scratch_bytes = model_scratch_bytes(e->model);
+    const char *unused;
+    e->info.num_unused_tensors = (int64_t)model_unused_tensors(e->model, &unused);
+    snprintf(e->info.unused_tensor, sizeof e->info.unused_tensor, "%s", unused);
     return 0;
-}
-
-static int
-init_rope(struct engine *e, const struct model_config *mc, struct error *err)
-{
-    float *inv_freq = malloc((size_t)mc->head_dim / 2 * sizeof *inv_freq);
-    if (inv_freq == NULL)
-        return error_set(err, ERR_NOMEM, "out of memory for the rotary table");
-    model_config_inv_freq(mc, inv_freq);
-    struct rope_config rope = {
-        .head_dim = mc->head_dim,
-        .max_position = e->info.max_model_len,
-        .inv_freq = inv_freq,
-        .attention_factor = 1,
-    };
-    int rc = e->ops->rope_init(e->dev, &rope, err);
-    free(inv_freq);
-    return rc;
 }
 
 /*
@@ -283,8 +282,8 @@ open_parts(struct engine *e, const struct engine_config *cfg, struct error *err)
     if ((rc = load_model(e, cfg, &mc, err)) < 0)
         return rc;
     report_phase(cfg, "allocating the kv cache");
-    if ((rc = init_rope(e, &mc, err)) < 0 || (rc = init_kv(e, cfg, &mc, err)) < 0
-        || (rc = init_scratch(e, cfg, err)) < 0 || (rc = init_rings(e, cfg, err)) < 0)
+    if ((rc = init_kv(e, cfg, &mc, err)) < 0 || (rc = init_scratch(e, cfg, err)) < 0
+        || (rc = init_rings(e, cfg, err)) < 0)
         return rc;
     describe_memory(&e->info);
     report_phase(cfg, "starting");

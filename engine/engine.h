@@ -68,7 +68,9 @@ struct engine_info {
     /* generation_config.json's sampling defaults; NAN or -1 where absent */
     double default_temperature, default_top_p, default_min_p, default_repetition_penalty;
     int64_t default_top_k, default_max_new_tokens;
-    char memory_plan[512];      /* a few lines for the log */
+    char memory_plan[256];      /* a line for the log */
+    int64_t num_unused_tensors; /* in the files, not in the model: worth a warning */
+    char unused_tensor[128];    /* the first one's name */
 };
 
 enum engine_event_type {
