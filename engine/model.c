@@ -114,8 +114,7 @@ note_unused(struct model *m, const struct safetensors *st)
     const struct safetensor *first = safetensors_unused(st, 0);
     if (first != NULL)
         safetensors_printable(first->name, m->unused_name, sizeof m->unused_name);
-    while (safetensors_unused(st, m->num_unused) != NULL)
-        m->num_unused++;
+    m->num_unused = safetensors_num_unused(st);
 }
 
 static int

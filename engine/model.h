@@ -98,9 +98,9 @@ size_t model_unused_tensors(const struct model *m, const char **ret_first);
 /* Runs all layers over the batch given to ops->step_begin. The last hidden
  * states stay inside the model until the next call. */
 void model_forward(struct model *m, const struct batch *batch);
-/* Head and soft cap of num_rows <= max_logit_rows token rows of the
- * last forward; returns the logits [num_rows, vocab_size] f32, which may be
- * overwritten and are valid until the next call. */
+/* Head and soft cap of num_rows <= max_logit_rows token rows of the last
+ * forward; returns the logits [num_rows, vocab_size] f32, which may be
+ * overwritten and are valid until the next call. Before step_end. */
 struct buffer *model_logits(struct model *m, const int32_t *row_ids, int num_rows);
 
 #endif

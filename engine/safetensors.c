@@ -476,6 +476,15 @@ safetensors_ignore(struct safetensors *st, const char *name)
         t->used = true;
 }
 
+size_t
+safetensors_num_unused(const struct safetensors *st)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < st->num_tensors; i++)
+        n += !st->tensors[i].used;
+    return n;
+}
+
 const struct safetensor *
 safetensors_unused(const struct safetensors *st, size_t i)
 {

@@ -66,7 +66,8 @@ void safetensors_ignore(struct safetensors *st, const char *name);
 /* ERR_IO when a file has changed since it was opened: what was read from the
  * mapping may be of another file. */
 int safetensors_check_unchanged(const struct safetensors *st, struct error *err);
-/* The i-th tensor nobody took, or NULL: for a warning. */
+/* The tensors nobody took: how many, and the i-th or NULL, for a warning. */
+size_t safetensors_num_unused(const struct safetensors *st);
 const struct safetensor *safetensors_unused(const struct safetensors *st, size_t i);
 /* Tells the kernel that a taken tensor will be read soon / is not needed again. */
 void safetensors_will_need(const struct host_tensor *t);
