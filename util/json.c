@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "util/json.h"
 
+#include "util/decimal.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <sys/stat.h>
@@ -345,106 +346,11 @@ json_write_uint(struct buf *b, uint64_t value)
     buf_printf(b, "%" PRIu64, value);
 }
 
-/* |value| as d.ddd x 10^exponent: the digits without the point. */
-struct decimal {
-    char digits[24];
-    int num_digits, exponent;
-};
-
-static void
-decimal_round(double value, int num_digits, struct decimal *ret)
-{
-    char text[40];
-    snprintf(text, sizeof text, "%.*e", num_digits - 1, value);
-    ret->digits[0] = text[0];
-    if (num_digits > 1)
-        memcpy(ret->digits + 1, text + 2, (size_t)num_digits - 1);
-    ret->num_digits = num_digits;
-    ret->exponent = (int)strtol(strchr(text, 'e') + 1, NULL, 10);
-}
-
-static double
-decimal_value(const struct decimal *d)
-{
-    char text[48];
-    snprintf(text, sizeof text, "%c.%.*se%d", d->digits[0], d->num_digits - 1, d->digits + 1,
-             d->exponent);
-    return strtod(text, NULL);
-}
-
-/* The next decimal above, of as many digits. */
-static void
-decimal_increment(struct decimal *d)
-{
-    int i = d->num_digits - 1;
-    while (i >= 0 && d->digits[i] == '9')
-        d->digits[i--] = '0';
-    if (i >= 0) {
-        d->digits[i]++;
-    } else {
-        d->digits[0] = '1';
-        d->exponent++;
-    }
-}
-
-/*
- * The shortest digits that read back as `value` > 0. 15 digits always survive
- * the way through a (normal) double, so that fewer are 15 with zeros at the
- * end. Below a power of two doubles lie twice as dense as above it: there the
- * nearest decimal of 16 digits may miss although the one above it does not.
- */
-static void
-decimal_shortest(double value, struct decimal *ret)
-{
-    for (int n = value < DBL_MIN ? 1 : 15; n <= 17; n++) {
-        decimal_round(value, n, ret);
-        if (n == 17 || decimal_value(ret) == value)
-            break;
-        decimal_increment(ret);
-        if (decimal_value(ret) == value)
-            break;
-    }
-    while (ret->num_digits > 1 && ret->digits[ret->num_digits - 1] == '0')
-        ret->num_digits--;
-}
-
 void
 json_write_double(struct buf *b, double value)
 {
-    if (!isfinite(value)) {
+    if (isfinite(value))
+        decimal_print(value, true, b);
+    else
         buf_puts(b, "null");
-        return;
-    }
-    if (signbit(value))
-        buf_putc(b, '-');
-    value = fabs(value);
-    if (value == 0) {
-        buf_puts(b, "0.0");
-        return;
-    }
-    struct decimal d;
-    decimal_shortest(value, &d);
-    int n = d.num_digits, point = d.exponent + 1; /* digits before the point */
-    if (point > 16 || point <= -4) {
-        buf_putc(b, d.digits[0]);
-        if (n > 1) {
-            buf_putc(b, '.');
-            buf_append(b, d.digits + 1, (size_t)n - 1);
-        }
-        buf_printf(b, "e%c%02d", d.exponent < 0 ? '-' : '+', abs(d.exponent));
-        return;
-    }
-    if (point <= 0)
-        buf_puts(b, "0.");
-    for (int i = point; i < 0; i++)
-        buf_putc(b, '0');
-    for (int i = 0; i < n; i++) {
-        if (i == point && point > 0)
-            buf_putc(b, '.');
-        buf_putc(b, d.digits[i]);
-    }
-    for (int i = n; i < point; i++)
-        buf_putc(b, '0');
-    if (n <= point)
-        buf_puts(b, ".0");
 }

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An HTTP/1.1 client on a libuv loop: libcurl's multi interface, driven by
+ * socket events. Connections are kept alive and used again. All on the loop's
+ * thread.
+ */
+#ifndef LOADGEN_HTTP_H
+#define LOADGEN_HTTP_H
+
+#include "util/base.h"
+#include "util/error.h"
+
+#include <curl/curl.h>
+#include <uv.h>
+
+struct http {
+    uv_loop_t *loop; /* borrowed */
+    CURLM *multi;    /* owned */
+    uv_timer_t timer;
+    struct list transfers; /* those in flight */
+    bool insecure;
+};
+
+/* One request, in memory of the caller that stays until on_done was called, or
+ * http_cancel. */
+struct http_transfer {
+    const char *url;
+    const char *body; /* NULL: GET */
+    size_t body_bytes;
+    const struct curl_slist *headers; /* or NULL */
+    int64_t timeout_ms;               /* 0: none */
+    void *arg;
+    void (*on_data)(struct http_transfer *t, const char *bytes, size_t len);
+    /* `error` is NULL if an answer came whole. May start other transfers. */
+    void (*on_done)(struct http_transfer *t, const char *error);
+
+    int status; /* of the answer; 0 before there is one */
+    /* Private. */
+    struct http *http;
+    CURL *easy; /* owned */
+    struct list node;
+    char error_text[CURL_ERROR_SIZE];
+};
+
+/* `http` stays at its address until http_release, and the loop has then run. */
+int http_init(struct http *http, uv_loop_t *loop, bool insecure, struct error *err);
+/* Nothing may be in flight; the loop must run once more to close handles. */
+void http_release(struct http *http);
+/* Sends a request. On an error on_done is not called. */
+int http_start(struct http *http, struct http_transfer *t, struct error *err);
+/* Ends a transfer in flight without calling on_done. */
+void http_cancel(struct http_transfer *t);
+
+#endif
