@@ -17,8 +17,12 @@
 
 struct tokenizer;
 
-/* Reads tokenizer.json and tokenizer_config.json (the latter may be missing)
- * of `model_dir`. */
+/*
+ * Reads tokenizer.json, tokenizer_config.json and chat_template.jinja (the last
+ * two may be missing) of `model_dir`. `err` names the file and the reason:
+ * ERR_NOTFOUND, ERR_IO, ERR_NOMEM, ERR_CORRUPT, or ERR_UNSUPPORTED with the
+ * name of what is not supported.
+ */
 int tokenizer_load(const char *model_dir, struct tokenizer **ret, struct error *err);
 void tokenizer_free(struct tokenizer *tok);
 
@@ -28,6 +32,8 @@ struct token_ids {
     size_t len, cap;
 };
 void token_ids_release(struct token_ids *t);
+/* Appends an id. ERR_NOMEM leaves the list as it was. */
+int token_ids_push(struct token_ids *t, int32_t id);
 
 /*
  * Appends the ids of `text` (valid UTF-8 of `len` bytes, else ERR_INVALID).
@@ -53,7 +59,8 @@ void tokenizer_decode_one(const struct tokenizer *tok, int32_t id, struct buf *r
  * logprobs; NULL for an id without an entry. Borrowed. */
 const char *tokenizer_token_bytes(const struct tokenizer *tok, int32_t id, size_t *ret_len);
 
-/* The vocabulary's own spelling ("Ġthe", "▁the"), for return_token_strs. */
+/* The vocabulary's own spelling ("Ġthe", "▁the"), for return_token_strs; NULL
+ * for an id without an entry. Borrowed. */
 const char *tokenizer_token_string(const struct tokenizer *tok, int32_t id);
 
 /* -1 when there is none. */
@@ -65,11 +72,14 @@ bool tokenizer_is_special(const struct tokenizer *tok, int32_t id);
 /* One past the highest id that has an entry. */
 int32_t tokenizer_num_ids(const struct tokenizer *tok);
 /* Most bytes of text that one token can stand for: text longer than this times
- * the context limit need not be tokenised to be refused. */
+ * the context limit need not be tokenised to be refused. (White space that an
+ * added token strips, and characters that a vocabulary without <unk> drops, do
+ * not count.) */
 size_t tokenizer_max_token_bytes(const struct tokenizer *tok);
 /* "left" or "right" of tokenizer_config.json's truncation_side; left if unset. */
 bool tokenizer_truncates_left(const struct tokenizer *tok);
-/* The default chat template's source, or NULL. Borrowed. */
+/* The default chat template's source (chat_template.jinja before the key of
+ * tokenizer_config.json; of several, "default"), or NULL. Borrowed. */
 const char *tokenizer_chat_template(const struct tokenizer *tok);
 /* The spelling of the BOS and EOS tokens for templates, or NULL. */
 const char *tokenizer_bos_text(const struct tokenizer *tok);
