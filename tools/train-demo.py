@@ -278,6 +278,13 @@ def train(args):
     report(model, tokenizer)
 
 
+def blend(model, before):
+    """The mean with the weights before: it keeps the long texts good."""
+    with torch.no_grad():
+        for weight, old in zip(model.parameters(), before):
+            weight.lerp_(old, 0.5)
+
+
 def refine(args):
     """A short second training, at a low rate, of what the model finds hard."""
     torch.manual_seed(args.seed)
@@ -287,6 +294,7 @@ def refine(args):
     tokenizer = load_tokenizer(folder)
     model = LlamaForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
     model.train()
+    before = [p.detach().clone() for p in model.parameters()]
     rng = random.Random(args.seed + 2)
     source = documents(tokenizer, rng, corpus.practice_document)
     optimizer = make_optimizer(model)
@@ -300,6 +308,7 @@ def refine(args):
         if step % 20 == 0 or step + 1 == args.steps:
             print(f"step {step} loss {loss:.3f} "
                   f"seconds {time.time() - start:.0f}", flush=True)
+    blend(model, before)
     save_weights(model, folder)
     show(model, tokenizer)
     report(model, tokenizer)
