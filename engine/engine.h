@@ -85,7 +85,8 @@ struct engine_event {
     int32_t output_index;
     float logprob;
     uint8_t type;            /* enum engine_event_type */
-    uint8_t finish_reason;   /* with EVENT_FINISHED */
+    uint8_t finish_reason;   /* enum finish_reason; with EVENT_TOKEN: this is the last one,
+                                and EVENT_FINISHED follows */
     uint16_t cancel_taken;   /* with EVENT_FINISHED: the CANCEL has been read */
     uint64_t time_ns;        /* mono_ns when the step that made it ended */
 };

@@ -134,15 +134,16 @@ publish_token(struct engine *e, struct request *r, uint64_t now)
     if (index == 0)
         r->first_token_ns = now;
     bool scored = r->sampling.num_logprobs >= 0;
+    enum finish_reason reason = reason_to_finish(e, r, token);
     push_event(e, &(struct engine_event){
                       .request = r,
                       .token = token,
                       .output_index = index,
                       .logprob = scored ? r->logprobs.logprob[index] : 0,
                       .type = EVENT_TOKEN,
+                      .finish_reason = (uint8_t)reason,
                       .time_ns = now,
                   });
-    enum finish_reason reason = reason_to_finish(e, r, token);
     if (reason != FINISH_NONE)
         finish(e, r, reason, now);
 }

@@ -120,16 +120,14 @@ on_reload_signal(uv_signal_t *handle, int signum)
     log_info("SIGHUP has nothing to reload");
 }
 
+/* The app has told everybody; what is left is to end, soon. */
 static void
-fail_engine(struct daemon *d)
+end_after_failure(struct daemon *d)
 {
-    struct error why = {.text = "the worker has stopped"};
-    engine_failed(d->engine, &why);
-    log_error("engine failed reason \"%s\"", why.text);
     d->exit_code = EXIT_ENGINE;
-    app_set_failed(&d->app, why.text);
     d->draining = true;
     d->drain_until_ns = mono_ns() + 2000000000u;
+    sdnotify_send(&d->systemd, "STOPPING=1\nSTATUS=%s", d->app.failure);
 }
 
 /* ---- telling systemd ---------------------------------------------------- */
@@ -175,8 +173,8 @@ on_tick(uv_timer_t *handle)
     uint64_t now = mono_ns();
     tell_status(d, now);
     feed_watchdog(d, now);
-    if (d->engine != NULL && d->exit_code == 0 && engine_failed(d->engine, NULL))
-        fail_engine(d);
+    if (d->app.state == APP_FAILED && d->exit_code == 0)
+        end_after_failure(d);
     if (!d->draining)
         return;
     if (now >= d->drain_until_ns)

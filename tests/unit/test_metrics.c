@@ -61,14 +61,14 @@ fill(struct app *a)
 START_TEST(test_write_counts_what_was_counted)
 {
     static const char *const wanted[] = {
-        "vllm:request_success_total{model_name=\"a\\\"b\\\\c\",engine=\"0\","
+        "vllm:request_success_total{engine=\"0\",model_name=\"a\\\"b\\\\c\","
         "finished_reason=\"length\"} 1\n",
-        "vllm:request_queue_time_seconds_count{model_name=\"a\\\"b\\\\c\",engine=\"0\"} 1\n",
-        "vllm:request_prefill_time_seconds_bucket{model_name=\"a\\\"b\\\\c\",engine=\"0\","
+        "vllm:request_queue_time_seconds_count{engine=\"0\",model_name=\"a\\\"b\\\\c\"} 1\n",
+        "vllm:request_prefill_time_seconds_bucket{engine=\"0\",model_name=\"a\\\"b\\\\c\","
         "le=\"0.01\"} 1\n",
-        "vllm:request_time_per_output_token_seconds_bucket{model_name=\"a\\\"b\\\\c\","
-        "engine=\"0\",le=\"0.01\"} 1\n",
-        "llmd:aborted_before_first_token_total{model_name=\"a\\\"b\\\\c\",engine=\"0\"} 1\n",
+        "vllm:request_time_per_output_token_seconds_bucket{engine=\"0\",model_name="
+        "\"a\\\"b\\\\c\",le=\"0.01\"} 1\n",
+        "llmd:aborted_before_first_token_total{engine=\"0\",model_name=\"a\\\"b\\\\c\"} 1\n",
         "http_requests_total{handler=\"none\",method=\"other\",status=\"4xx\"} 1\n",
         "http_response_size_bytes_sum{handler=\"/v1/completions\"} 2000\n",
     };
