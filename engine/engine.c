@@ -397,7 +397,9 @@ engine_cancel(struct engine *e, struct request *r)
 /*
  * What an event means to the caller; false when it is not for him. A request
  * that was cancelled comes back only when the worker has read the CANCEL too:
- * with FINISHED when the CANCEL ended it, else with CANCEL_TAKEN.
+ * with FINISHED when the CANCEL ended it, else with CANCEL_TAKEN. A request
+ * that comes back cannot be cancelled any more, even while the caller is still
+ * busy with earlier events of the same poll.
  */
 static bool
 deliver(struct engine *e, struct engine_event *event)
@@ -413,23 +415,23 @@ deliver(struct engine *e, struct engine_event *event)
         event->output_index = r->num_output_tokens;
         event->time_ns = r->finished_ns;
     }
+    r->cancel_sent = true;
     e->num_inside--;
     return true;
 }
 
+/* Fewer than `max` only when the ring is empty. */
 size_t
 engine_poll(struct engine *e, struct engine_event *events, size_t max)
 {
     size_t popped, n = 0;
-    do {
-        popped = ring_pop(&e->events, events, max);
-        for (size_t i = 0; i < popped; i++) {
+    while (n < max && (popped = ring_pop(&e->events, events + n, max - n)) > 0) {
+        for (size_t i = n, end = n + popped; i < end; i++) {
             if (deliver(e, &events[i]))
                 events[n++] = events[i];
         }
-        if (popped > 0)
-            waiter_wake(&e->worker_waiter); /* it may wait for room */
-    } while (n == 0 && popped > 0);
+        waiter_wake(&e->worker_waiter); /* it may wait for room */
+    }
     return n;
 }
 

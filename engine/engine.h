@@ -125,7 +125,7 @@ int64_t engine_room(const struct engine *e);
 /* Asks the worker to end `r` within one step; its FINISHED event still comes.
  * Never blocks, cannot fail. Calling it twice is harmless. */
 void engine_cancel(struct engine *e, struct request *r);
-/* Moves up to `max` events out, in order. */
+/* Moves up to `max` events out, in order; fewer only when there are no more. */
 size_t engine_poll(struct engine *e, struct engine_event *events, size_t max);
 /* True once the device or the worker failed; `ret` says why. All requests
  * have got or will get FINISHED with FINISH_ERROR. */

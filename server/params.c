@@ -161,7 +161,7 @@ check_range(struct param_reader *r, double value, bool is_int)
     if (p->min == max)
         return 0;
     bool low_ok = p->above_min ? value > p->min : value >= p->min;
-    if (low_ok && value <= max)
+    if (low_ok && (value <= max || max >= NO_MAX))
         return 0;
     struct buf text = {0};
     if (is_int && max >= NO_MAX) {

@@ -289,6 +289,38 @@ START_TEST(test_engine_cancel_at_any_time_returns_everything)
 }
 END_TEST
 
+/* A stop string found in a TOKEN cancels the request whose FINISHED lies in the
+ * same poll: it must come back once, and the worker must not meet it again. */
+START_TEST(test_engine_cancel_between_token_and_end_returns_it_once)
+{
+    struct engine *e = open_engine((struct engine_config){.max_model_len = 128});
+    enum { ROUNDS = 200 };
+    for (int round = 0; round < ROUNDS; round++) {
+        struct request *r = make_request((uint64_t)round, 3, 1, params(0));
+        ck_assert_int_eq(engine_submit(e, r), 0);
+        while (atomic_load(&engine_stats(e)->num_steps) <= (uint64_t)round)
+            usleep(100);
+        int num_finished = 0;
+        struct engine_event ev[8];
+        while (num_finished == 0) {
+            size_t n = engine_poll(e, ev, ARRAY_SIZE(ev));
+            for (size_t i = 0; i < n; i++) {
+                if (ev[i].type == EVENT_TOKEN)
+                    engine_cancel(e, r);
+                else
+                    num_finished++;
+            }
+        }
+        ck_assert_int_eq(num_finished, 1);
+        request_free(r);
+    }
+    usleep(20000);
+    struct engine_event ev[8];
+    ck_assert_uint_eq(engine_poll(e, ev, ARRAY_SIZE(ev)), 0);
+    engine_close(e);
+}
+END_TEST
+
 START_TEST(test_engine_submit_full_queue_is_busy)
 {
     struct engine *e = open_engine((struct engine_config){.max_model_len = 256, .queue_size = 3});
@@ -391,6 +423,7 @@ engine_suite(void)
     tcase_add_test(tc, test_engine_other_seed_other_tokens);
     tcase_add_test(tc, test_engine_events_are_in_order_and_complete);
     tcase_add_test(tc, test_engine_cancel_at_any_time_returns_everything);
+    tcase_add_test(tc, test_engine_cancel_between_token_and_end_returns_it_once);
     tcase_add_test(tc, test_engine_submit_full_queue_is_busy);
     tcase_add_test(tc, test_engine_stop_and_min_tokens);
     tcase_add_test(tc, test_engine_open_refuses_what_cannot_be);
