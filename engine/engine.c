@@ -15,7 +15,7 @@
 
 #define DEFAULT_QUEUE_SIZE 4096
 #define DEFAULT_CPU_MAX_SEQS 256
-#define DEFAULT_CPU_BATCHED_TOKENS 512
+#define DEFAULT_CPU_BATCHED_TOKENS 256
 
 /* ---- opening ---------------------------------------------------------- */
 

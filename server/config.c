@@ -72,7 +72,7 @@ static const struct option options[] = {
     {.name = "max-num-batched-tokens", .type = OPT_INT, .offset = AT(max_num_batched_tokens),
      .min = 0, .max = 1048576, .fallback = "0", .unit = "tokens", .section = SEC_ENGINE,
      .text = "Most tokens in one step: longer prompts are cut into chunks. 0: the device's "
-             "default, 512 on the CPU."},
+             "default, 256 on the CPU."},
     {.name = "num-gpu-blocks-override", .type = OPT_INT, .offset = AT(num_gpu_blocks_override),
      .min = 0, .max = 134217727, .fallback = "0", .unit = "blocks of 16 tokens",
      .section = SEC_ENGINE,

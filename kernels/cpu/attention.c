@@ -45,8 +45,8 @@ make_items(struct device *dev, int tile_tokens)
             int first_position = b->seq_lens[s] - q_len;
             for (int i = 0; i < q_len; i += tile_tokens) {
                 int n = MIN(tile_tokens, q_len - i);
-                int class = MIN(COST_CLASSES - 1, cost_class((int64_t)n * (first_position + i + n)));
-                int bucket = COST_CLASSES - 1 - class;
+                int64_t cost = (int64_t)n * (first_position + i + n);
+                int bucket = COST_CLASSES - 1 - MIN(COST_CLASSES - 1, cost_class(cost));
                 if (pass == 0) {
                     starts[bucket + 1]++;
                     num_items++;

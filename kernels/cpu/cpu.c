@@ -36,8 +36,8 @@ choose_kernels(const char *isa, const struct cpu_kernels **ret_kernels, struct e
 {
     bool best = isa == NULL || strcmp(isa, "auto") == 0;
     if (!best && strcmp(isa, "avx2") != 0 && strcmp(isa, "generic") != 0)
-        return error_set(err, ERR_INVALID, "unknown instruction set '%s': use auto, avx2 or generic",
-                         isa);
+        return error_set(err, ERR_INVALID,
+                         "unknown instruction set '%s': use auto, avx2 or generic", isa);
     *ret_kernels = &cpu_kernels_generic;
     if (!best && strcmp(isa, "generic") == 0)
         return 0;

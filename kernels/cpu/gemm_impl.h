@@ -81,12 +81,14 @@ micro(const int rows, const int panels, const enum dtype dtype, const struct mic
     }
 }
 
-/* Panels taken together for few rows: enough chains to hide the latency of
- * the adder, and as many streams from memory. */
+/* Panels taken together for few rows, of `left`: enough chains to hide the
+ * latency of the adder, and as many streams from memory. */
 INLINE int
-panels_for_rows(int rows)
+panels_together(int rows, int64_t left)
 {
-    return rows == 1 ? 4 : rows == 2 ? 2 : 1;
+    if (rows == 1 && left >= 4)
+        return 4;
+    return rows <= 2 && left >= 2 ? 2 : 1;
 }
 
 INLINE void
@@ -94,6 +96,7 @@ micro_type(int rows, int panels, const enum dtype dtype, const struct micro_args
 {
     switch (rows * 8 + panels) {
     case 1 * 8 + 4: micro(1, 4, dtype, a); break;
+    case 1 * 8 + 2: micro(1, 2, dtype, a); break;
     case 2 * 8 + 2: micro(2, 2, dtype, a); break;
     case 1 * 8 + 1: micro(1, 1, dtype, a); break;
     case 2 * 8 + 1: micro(2, 1, dtype, a); break;
@@ -149,9 +152,7 @@ gemm_k_block(const struct gemm_tile *t, int64_t k0, int64_t k, int64_t panel_end
     size_t w_offset = (size_t)k0 * PANEL * dtype_bytes(t->dtype);
     int panels;
     for (int64_t p = t->panel_begin; p < panel_end; p += panels) {
-        panels = panels_for_rows(t->rows);
-        if (p + panels > panel_end)
-            panels = 1;
+        panels = panels_together(t->rows, panel_end - p);
         const char *w = t->w + (size_t)p * t->panel_bytes + w_offset;
         int row = 0;
         for (int share = 0; share < num_shares; share++) {

@@ -44,5 +44,6 @@ extern const char *const isa_names[2];
 
 TCase *attention_tests(void);
 TCase *sample_tests(void);
+TCase *vmath_tests(void);
 
 #endif

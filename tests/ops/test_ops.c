@@ -260,7 +260,8 @@ START_TEST(test_act_mul_and_softcap_match_reference)
     for (size_t i = 0; i < ARRAY_SIZE(widths); i++) {
         int I = widths[i], rows = 5;
         float *x = random_floats(i, rows * 2 * I, i == 0 ? 30.0f : 4.0f);
-        struct buffer cx = rig_buffer(&cpu, x, rows * 2 * I), rx = rig_buffer(&ref, x, rows * 2 * I);
+        struct buffer cx = rig_buffer(&cpu, x, rows * 2 * I);
+        struct buffer rx = rig_buffer(&ref, x, rows * 2 * I);
         struct buffer co = rig_buffer(&cpu, NULL, rows * I), ro = rig_buffer(&ref, NULL, rows * I);
         for (int act = ACT_SILU; act <= ACT_GELU_TANH; act++) {
             cpu.ops->act_mul(cpu.dev, &co, &cx, rows, I, (enum activation)act);
@@ -368,7 +369,8 @@ START_TEST(test_step_begin_bad_batch_is_refused)
     rig_open(&cpu, "generic", 1);
     struct kv_config kv = {1, 1, 16, 4, DTYPE_BF16};
     ck_assert_int_eq(cpu.ops->kv_init(cpu.dev, &kv, NULL), 0);
-    int32_t ids[] = {1, 1}, pos[] = {0, 1}, slots[] = {0, 1}, cu[] = {0, 2}, len[] = {2}, tab[] = {0};
+    int32_t ids[] = {1, 1}, pos[] = {0, 1}, slots[] = {0, 1};
+    int32_t cu[] = {0, 2}, len[] = {2}, tab[] = {0};
     struct batch good = {2, 1, 1, ids, pos, slots, cu, len, tab};
     ck_assert_int_eq(cpu.ops->step_begin(cpu.dev, &good), 0);
     slots[1] = 64;
@@ -431,6 +433,7 @@ main(void)
     suite_add_tcase(suite, ops);
     suite_add_tcase(suite, attention_tests());
     suite_add_tcase(suite, sample_tests());
+    suite_add_tcase(suite, vmath_tests());
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
     int failed = srunner_ntests_failed(runner);

@@ -112,6 +112,44 @@ START_TEST(test_sample_draws_as_reference)
 }
 END_TEST
 
+/* Each case is lost if one penalty counts too little, too much or twice. */
+START_TEST(test_sample_penalties_each_counts_right)
+{
+    enum { V = 6 };
+    static const struct {
+        float logits[V], repetition, presence, frequency;
+        int32_t winner;
+    } cases[] = {
+        /* token 0 is three times in the output, 1 once, 2 in the prompt twice */
+        {{5, 4.5f, 4, 0, 0, 0}, 1, 0, 0.4f, 1},        /* 3.8, 4.1, 4 */
+        {{5, 4.7f, 4, 0, 0, 0}, 1, 0, 0.45f, 1},       /* 3.65, 4.25, 4 */
+        {{5, 4.5f, 4.2f, 0, 0, 0}, 1, 0.9f, 0, 2},     /* 4.1, 3.6, 4.2 */
+        {{5, 4.5f, 4.2f, 0, 0, 0}, 1, 0.7f, 0, 0},     /* 4.3, 3.8, 4.2 */
+        {{6, 4, 4, 2.9f, 0, 0}, 2, 0, 0, 0},           /* 3, 2, 2, 2.9: not twice */
+        {{6, 4, 4, 3.1f, 0, 0}, 2, 0, 0, 3},
+        {{-1, -2, -1.5f, -1.9f, -9, -9}, 2, 0, 0, 3},  /* negative ones fall */
+        {{4, 4, 4, 3, 0, 0}, 2, -1.5f, 0, 0},          /* 3.5, 3.5, 2, 3: lowest id */
+    };
+    static const int32_t output[] = {0, 1, 0, 0}, prompt[] = {2, 0, 2};
+    struct rig rig;
+    if (!rig_open(&rig, isa_names[_i], 1))
+        return;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct sample_row row = plain_row(0, 1);
+        row.repetition_penalty = cases[i].repetition;
+        row.presence_penalty = cases[i].presence;
+        row.frequency_penalty = cases[i].frequency;
+        row.output_ids = output;
+        row.num_output = ARRAY_SIZE(output);
+        row.prompt_ids = prompt;
+        row.num_prompt = ARRAY_SIZE(prompt);
+        int32_t token = sample_one(&rig, cases[i].logits, V, &row).token;
+        ck_assert_msg(token == cases[i].winner, "case %zu: %d, not %d", i, token, cases[i].winner);
+    }
+    rig_close(&rig);
+}
+END_TEST
+
 /* Draws N tokens with N seeds; counts[V] */
 static void
 draw_many(struct rig *rig, const float *x, int V, const struct sample_row *row, int N, int *counts)
@@ -294,8 +332,9 @@ START_TEST(test_sample_logprobs_match_reference)
             ck_assert_int_eq(got[i].rank, want[i].rank);
             assert_close("logprob", &got[i].logprob, &want[i].logprob, 1, TOL_LOGPROB);
             for (int j = 0; j < num; j++)
-                ck_assert_msg(ids[i * TOP + j] == want_ids[i * TOP + j], "row %d place %d: %d, not %d",
-                              i, j, ids[i * TOP + j], want_ids[i * TOP + j]);
+                ck_assert_msg(ids[i * TOP + j] == want_ids[i * TOP + j],
+                              "row %d place %d: %d, not %d", i, j, ids[i * TOP + j],
+                              want_ids[i * TOP + j]);
             if (num > 0)
                 assert_close("top", lp + i * TOP, want_lp + i * TOP, num, TOL_LOGPROB);
         }
@@ -374,6 +413,7 @@ sample_tests(void)
     int num_isas = ARRAY_SIZE(isa_names);
     tcase_add_loop_test(tc, test_sample_greedy_takes_lowest_of_equals, 0, num_isas);
     tcase_add_loop_test(tc, test_sample_draws_as_reference, 0, num_isas);
+    tcase_add_loop_test(tc, test_sample_penalties_each_counts_right, 0, num_isas);
     tcase_add_loop_test(tc, test_sample_frequencies_follow_distribution, 0, num_isas);
     tcase_add_loop_test(tc, test_sample_sets_are_exact, 0, num_isas);
     tcase_add_loop_test(tc, test_sample_logprobs_match_reference, 0, num_isas);
