@@ -15,6 +15,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -96,7 +97,7 @@ read_all(const char *data, size_t bytes)
 {
     /* two streams, each with its own accumulators */
     __m256i s0 = _mm256_setzero_si256(), s1 = s0, s2 = s0, s3 = s0;
-    const char *other = data + bytes / 2;
+    const char *other = data + bytes / 2;   /* share is a multiple of 128 */
     for (size_t i = 0; i + 64 <= bytes / 2; i += 64) {
         _mm_prefetch(data + i + 1024, _MM_HINT_T0);
         _mm_prefetch(other + i + 1024, _MM_HINT_T0);
@@ -294,6 +295,8 @@ bench_gemms(struct bench *b, const struct model *m, enum dtype dtype, struct mod
         struct buffer out = new_buffer(b, (size_t)(MOST_ROWS * mats[i].n));
         for (int r = 0; r < NUM_ROWS; r++) {
             int rows = batch_rows[r];
+            if (i == 4 && rows > 32)
+                break;   /* a prefill needs the head for one row */
             struct times t = time_gemm(b, &set, &out, &x, rows);
             char name[96];
             snprintf(name, sizeof name, "%s [%lld, %lld] x %d", mats[i].name,
@@ -528,6 +531,7 @@ main(int argc, char **argv)
     printf("# %s: %d runs a figure, rates from the fastest\n\n", info.name, b.runs);
     char *data = aligned_alloc((size_t)2 << 20, SWEEP_BYTES);
     ASSERT(data != NULL);
+    madvise(data, SWEEP_BYTES, MADV_HUGEPAGE);   /* as the weights */
     memset(data, 1, SWEEP_BYTES);
     measure_limits(&b, data);
     free(data);

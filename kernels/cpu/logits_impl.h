@@ -206,12 +206,10 @@ philox_group(uint64_t seed, uint64_t position, uint64_t group, uint32_t words[4 
 #endif
 }
 
-/* -log(-log(u)). rng_uniform_open rounds its greatest draws to 1: those count
- * as the float before. */
+/* -log(-log(u)), u of rng_uniform_open: at most 1 - 2^-24. */
 INLINE vf
 gumbel(vf u)
 {
-    u = v_min(u, v_set(1.0f - 0x1p-24f));
     return -v_log(-v_log(u));
 }
 

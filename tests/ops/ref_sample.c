@@ -151,7 +151,7 @@ ref_sample(struct device *dev, struct buffer *logits, const struct sample_row *r
         for (int64_t id = 0; id < V; id++) {
             uint32_t words[4];
             philox4x32(r->seed, r->position, (uint64_t)id / 4, words);
-            double u = MIN((double)rng_uniform_open(words[id % 4]), 1 - 0x1p-24);
+            double u = rng_uniform_open(words[id % 4]);
             double noise = r->temperature > 0 ? -log(-log(u)) : 0;
             if (p[id] > 0 && log(p[id]) + noise > best) {
                 best = log(p[id]) + noise;
