@@ -37,7 +37,7 @@ def client_of(server, **fields):
 class Client(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = Llmd(model=MODEL)
+        cls.server = Llmd("--max-model-len", "2048", model=MODEL)
         cls.client = client_of(cls.server)
 
     @classmethod

@@ -295,3 +295,19 @@ http_app_cpu_ns(struct http_app *app)
     clock_gettime(clock, &ts);
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
+
+bool
+http_app_reaches(atomic_int *counter, int want, int timeout_ms)
+{
+    for (int i = 0; i < timeout_ms && atomic_load(counter) < want; i++)
+        usleep(1000);
+    return atomic_load(counter) >= want;
+}
+
+int
+http_app_settles(atomic_int *counter, int want)
+{
+    for (int i = 0; i < 2000 && atomic_load(counter) != want; i++)
+        usleep(1000);
+    return atomic_load(counter);
+}

@@ -46,4 +46,10 @@ void http_app_join(struct http_app *app);
 /* CPU time of the server's thread. */
 uint64_t http_app_cpu_ns(struct http_app *app);
 
+/* Waits until the counter has at least `want`; false after timeout_ms. */
+bool http_app_reaches(atomic_int *counter, int want, int timeout_ms);
+/* The counter's value when it has become `want`, or after 2 s: what a client
+ * sees may come a little before the server has counted it. */
+int http_app_settles(atomic_int *counter, int want);
+
 #endif

@@ -46,15 +46,6 @@ has_line(const struct raw_reply *r, const char *line)
     return strcasestr(buf_bytes(&r->head), text) != NULL;
 }
 
-/* Waits until the counter reaches `want`; false after timeout_ms. */
-static bool
-reaches(atomic_int *counter, int want, int timeout_ms)
-{
-    for (int i = 0; i < timeout_ms && atomic_load(counter) < want; i++)
-        usleep(1000);
-    return atomic_load(counter) >= want;
-}
-
 START_TEST(test_http_reply_keep_alive_serves_again)
 {
     struct raw r;
@@ -71,7 +62,7 @@ START_TEST(test_http_reply_keep_alive_serves_again)
         raw_reply_release(&a);
     }
     raw_close(&r);
-    ck_assert(reaches(&app.num_ended[HTTP_END_COMPLETED], 6, 1000));
+    ck_assert(http_app_reaches(&app.num_ended[HTTP_END_COMPLETED], 6, 1000));
 }
 END_TEST
 
@@ -153,7 +144,7 @@ START_TEST(test_http_head_gets_no_body_and_keeps_the_connection)
     raw_puts(&r, "GET /now HTTP/1.1\r\n" H "\r\n");
     ck_assert_int_eq(raw_status(&r, 1000), 200);
     raw_close(&r);
-    ck_assert(reaches(&app.num_ended[HTTP_END_COMPLETED], 4, 1000));
+    ck_assert(http_app_reaches(&app.num_ended[HTTP_END_COMPLETED], 4, 1000));
 }
 END_TEST
 
@@ -231,8 +222,8 @@ START_TEST(test_http_on_headers_answer_closes_and_is_readable)
         raw_close(&r);
     }
     free(body);
-    ck_assert_int_eq(atomic_load(&app.num_requests), 0);
-    ck_assert_int_eq(atomic_load(&app.num_refused), 1);
+    ck_assert_int_eq(http_app_settles(&app.num_requests, 0), 0);
+    ck_assert_int_eq(http_app_settles(&app.num_refused, 1), 1);
 }
 END_TEST
 
@@ -249,7 +240,7 @@ START_TEST(test_http_refusal_is_an_error_object)
                 "Content-Length\",\"type\":\"BadRequestError\",\"param\":null,\"code\":411}}");
     raw_reply_release(&a);
     raw_close(&r);
-    ck_assert(reaches(&app.refused_status, 411, 1000));
+    ck_assert(http_app_reaches(&app.refused_status, 411, 1000));
 }
 END_TEST
 
@@ -319,7 +310,7 @@ START_TEST(test_http_stream_256_clients_get_every_event_in_order)
     }
     for (int i = 0; i < CLIENTS; i++)
         raw_close(&r[i]);
-    ck_assert(reaches(&app.num_ended[HTTP_END_COMPLETED], CLIENTS, 1000));
+    ck_assert(http_app_reaches(&app.num_ended[HTTP_END_COMPLETED], CLIENTS, 1000));
 }
 END_TEST
 
@@ -334,7 +325,7 @@ START_TEST(test_http_abort_cuts_the_stream)
     ck_assert_ptr_nonnull(strstr(buf_bytes(&a.body), "data: 000001"));
     raw_reply_release(&a);
     raw_close(&r);
-    ck_assert(reaches(&app.num_ended[HTTP_END_ABORTED], 1, 1000));
+    ck_assert(http_app_reaches(&app.num_ended[HTTP_END_ABORTED], 1, 1000));
 }
 END_TEST
 
@@ -465,9 +456,9 @@ START_TEST(test_http_start_unix_socket_replaces_a_stale_one)
     snprintf(want, sizeof want, "cannot listen on '%s': address already in use", path);
     ck_assert_str_eq(err.text, want);
     raw_puts(&r, "GET /hold HTTP/1.1\r\n" H "\r\n");
-    ck_assert(reaches(&local.num_requests, 2, 1000));
+    ck_assert(http_app_reaches(&local.num_requests, 2, 1000));
     raw_close(&r);
-    ck_assert(reaches(&local.num_ended[HTTP_END_GONE], 1, 1000));
+    ck_assert(http_app_reaches(&local.num_ended[HTTP_END_GONE], 1, 1000));
     http_app_stop(&local);
     struct stat st;
     ck_assert_int_ne(stat(path, &st), 0);
@@ -483,7 +474,7 @@ START_TEST(test_http_stop_from_a_handler)
     http_app_start(&brief, &cfg);
     raw_open(&r[0], brief.port);
     raw_puts(&r[0], "GET /hold HTTP/1.1\r\n" H "\r\n");
-    ck_assert(reaches(&brief.num_requests, 1, 1000));
+    ck_assert(http_app_reaches(&brief.num_requests, 1, 1000));
     raw_open(&r[1], brief.port);
     raw_puts(&r[1], "GET /bye HTTP/1.1\r\n" H "\r\n");
     ck_assert_int_eq(raw_status(&r[1], 1000), 200);
@@ -491,8 +482,8 @@ START_TEST(test_http_stop_from_a_handler)
     raw_close(&r[0]);
     raw_close(&r[1]);
     http_app_join(&brief);
-    ck_assert_int_eq(atomic_load(&brief.num_ended[HTTP_END_ABORTED]), 1);
-    ck_assert_int_eq(atomic_load(&brief.num_ended[HTTP_END_COMPLETED]), 1);
+    ck_assert_int_eq(http_app_settles(&brief.num_ended[HTTP_END_ABORTED], 1), 1);
+    ck_assert_int_eq(http_app_settles(&brief.num_ended[HTTP_END_COMPLETED], 1), 1);
 }
 END_TEST
 
