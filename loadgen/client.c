@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The client's life: loops, strings, signals. */
 #include "loadgen/client_private.h"
-#include "loadgen/payload.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -9,94 +9,8 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#define REQUEST_TIMEOUT_MS (6 * 3600 * 1000)
-
-/* ---- one request ---- */
-
-static void
-request_free(struct request *r)
-{
-    buf_release(&r->body);
-    curl_slist_free_all(r->headers);
-    free(r);
-}
-
-static void
-on_request_data(struct http_transfer *t, const char *bytes, size_t len)
-{
-    struct request *r = t->arg;
-    reply_feed(r->reply, t->status, bytes, len, mono_ns());
-}
-
-static void
-on_request_done(struct http_transfer *t, const char *error)
-{
-    struct request *r = t->arg;
-    reply_finish(r->reply, t->status, error, mono_ns());
-    r->on_done(r);
-    request_free(r);
-}
-
-/* The common headers and the request's own id. */
-static struct curl_slist *
-headers_with_id(const struct client *c, size_t index)
-{
-    struct buf id = {0};
-    struct curl_slist *headers = NULL;
-    for (const struct curl_slist *h = c->headers; h != NULL; h = h->next)
-        headers = curl_slist_append(headers, h->data);
-    buf_printf(&id, "x-request-id: %s%zu", c->id_prefix, index);
-    headers = curl_slist_append(headers, buf_bytes(&id));
-    buf_release(&id);
-    return headers;
-}
-
-int
-client_send(struct client *c, const char *model, const struct prompt *prompt, size_t index,
-            struct reply *reply, void (*on_done)(struct request *r), struct error *err)
-{
-    struct request *r = calloc(1, sizeof *r);
-    if (r == NULL)
-        return error_set(err, ERR_NOMEM, "out of memory for a request");
-    r->client = c;
-    r->reply = reply;
-    r->on_done = on_done;
-    payload_completion(c->config, model, prompt, &r->body);
-    if (index != NO_ID)
-        r->headers = headers_with_id(c, index);
-    if (r->body.failed) {
-        request_free(r);
-        return error_set(err, ERR_NOMEM, "out of memory for a request");
-    }
-    r->transfer = (struct http_transfer){
-        .url = c->url,
-        .body = buf_bytes(&r->body),
-        .body_bytes = buf_len(&r->body),
-        .headers = r->headers != NULL ? r->headers : c->headers,
-        .timeout_ms = REQUEST_TIMEOUT_MS,
-        .arg = r,
-        .on_data = on_request_data,
-        .on_done = on_request_done,
-    };
-    reply_start(reply, mono_ns());
-    int e = http_start(&c->http, &r->transfer, err);
-    if (e < 0)
-        request_free(r);
-    return e;
-}
-
-void
-client_cancel_requests(struct client *c)
-{
-    while (!list_empty(&c->http.transfers)) {
-        struct http_transfer *t =
-            container_of(c->http.transfers.next, struct http_transfer, node);
-        struct request *r = t->arg;
-        http_cancel(t);
-        r->reply->status = REPLY_CANCELLED;
-        request_free(r);
-    }
-}
+#define PROCESSORS_PER_LANE 4
+#define DEFAULT_LANES_MAX 8
 
 /* ---- signals ---- */
 
@@ -109,7 +23,8 @@ on_signal(uv_signal_t *handle, int number)
     c->interrupted = true;
     uv_signal_stop(&c->interrupt);
     uv_signal_stop(&c->terminate);
-    uv_stop(&c->loop);
+    for (size_t i = 0; i < c->num_lanes; i++)
+        uv_async_send(&c->lanes[i].stop);
 }
 
 void
@@ -119,72 +34,124 @@ client_watch_signals(struct client *c)
     uv_signal_start_oneshot(&c->terminate, on_signal, SIGTERM);
 }
 
-/* ---- life ---- */
+/* ---- strings ---- */
 
-static int
-make_strings(struct client *c, struct error *err)
+static void
+make_id_prefix(const struct config *config, struct buf *ret)
+{
+    uint32_t random = 0;
+    if (config->request_id_prefix != NULL) {
+        buf_puts(ret, config->request_id_prefix);
+        return;
+    }
+    if (getrandom(&random, sizeof random, 0) < 0)
+        random = (uint32_t)mono_ns();
+    buf_printf(ret, "bench-%08x-", random);
+}
+
+static void
+trim(const char **text, size_t *len)
+{
+    while (*len > 0 && **text == ' ')
+        (*text)++, (*len)--;
+    while (*len > 0 && (*text)[*len - 1] == ' ')
+        (*len)--;
+}
+
+/* "KEY=VALUE" as "KEY: VALUE". */
+static void
+add_header(struct client *c, const char *pair)
+{
+    const char *value = strchr(pair, '=') + 1;
+    size_t key_len = (size_t)(value - 1 - pair), value_len = strlen(value);
+    struct buf line = {0};
+    trim(&pair, &key_len);
+    trim(&value, &value_len);
+    /* libcurl sends an empty header for "KEY;". */
+    if (value_len > 0)
+        buf_printf(&line, "%.*s: %.*s", (int)key_len, pair, (int)value_len, value);
+    else
+        buf_printf(&line, "%.*s;", (int)key_len, pair);
+    c->headers = curl_slist_append(c->headers, buf_bytes(&line));
+    buf_release(&line);
+}
+
+static bool
+has_header(const struct option_list *headers, const char *name)
+{
+    for (size_t i = 0; i < headers->len; i++) {
+        size_t len = strcspn(headers->items[i], "= ");
+        if (len == strlen(name) && strncasecmp(headers->items[i], name, len) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void
+make_headers(struct client *c)
 {
     const struct config *config = c->config;
-    struct buf url = {0}, models = {0}, prefix = {0}, key = {0};
-    uint32_t random = 0;
-    config_url(config, &url);
-    config_url(config, &models);
-    buf_puts(&url, config->endpoint);
-    buf_puts(&models, "/v1/models");
-    if (config->request_id_prefix != NULL) {
-        buf_puts(&prefix, config->request_id_prefix);
-    } else {
-        if (getrandom(&random, sizeof random, 0) < 0)
-            random = (uint32_t)mono_ns();
-        buf_printf(&prefix, "bench-%08x-", random);
-    }
-    c->url = buf_take(&url, NULL);
-    c->models_url = buf_take(&models, NULL);
-    c->id_prefix = buf_take(&prefix, NULL);
-    c->headers = curl_slist_append(NULL, "Content-Type: application/json");
-    c->headers = curl_slist_append(c->headers, "Expect:"); /* no 100-continue */
-    if (config->api_key != NULL) {
+    struct buf key = {0};
+    c->headers = curl_slist_append(NULL, "Expect:"); /* no 100-continue */
+    if (!has_header(&config->header, "Content-Type"))
+        c->headers = curl_slist_append(c->headers, "Content-Type: application/json");
+    if (config->api_key != NULL && !has_header(&config->header, "Authorization")) {
         buf_printf(&key, "Authorization: Bearer %s", config->api_key);
         c->headers = curl_slist_append(c->headers, buf_bytes(&key));
         buf_release(&key);
     }
-    if (c->url == NULL || c->models_url == NULL || c->id_prefix == NULL || c->headers == NULL)
-        return error_set(err, ERR_NOMEM, "out of memory");
-    return 0;
+    for (size_t i = 0; i < config->header.len; i++)
+        add_header(c, config->header.items[i]);
 }
 
 static int
-init_loop(struct client *c, struct error *err)
+make_strings(struct client *c, struct error *err)
 {
-    uv_loop_init(&c->loop);
-    c->clock_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (c->clock_fd < 0)
-        return error_set(err, ERR_IO, "cannot create a timer: %s", strerror(errno));
-    uv_poll_init(&c->loop, &c->clock, c->clock_fd);
-    uv_signal_init(&c->loop, &c->interrupt);
-    uv_signal_init(&c->loop, &c->terminate);
-    uv_timer_init(&c->loop, &c->progress);
-    c->interrupt.data = c->terminate.data = c;
-    return http_init(&c->http, &c->loop, c->config->insecure, err);
+    struct buf url = {0}, base = {0}, prefix = {0};
+    config_url(c->config, &url);
+    config_url(c->config, &base);
+    buf_puts(&url, c->config->endpoint);
+    make_id_prefix(c->config, &prefix);
+    c->url = buf_take(&url, NULL);
+    c->base_url = buf_take(&base, NULL);
+    c->id_prefix = buf_take(&prefix, NULL);
+    make_headers(c);
+    if (c->base_url != NULL)
+        c->addresses = client_resolve(c->base_url);
+    if (c->url == NULL || c->base_url == NULL || c->id_prefix == NULL || c->headers == NULL)
+        return error_set(err, ERR_NOMEM, "out of memory");
+    return 0;
 }
 
 int
-client_new(const struct config *config, struct client **ret, struct error *err)
+client_set_model(struct client *c, const char *model, struct error *err)
 {
-    struct client *c = calloc(1, sizeof *c);
-    if (c == NULL)
-        return error_set(err, ERR_NOMEM, "out of memory");
-    c->config = config;
-    curl_global_init(CURL_GLOBAL_DEFAULT);
-    int e = init_loop(c, err);
-    if (e == 0)
-        e = make_strings(c, err);
-    if (e < 0) {
-        client_free(c);
-        return e;
-    }
-    *ret = c;
-    return 0;
+    payload_release(&c->payload);
+    return payload_init(&c->payload, c->config, model, err);
+}
+
+/* ---- lanes ---- */
+
+static void
+on_stop(uv_async_t *async)
+{
+    uv_stop(async->loop);
+}
+
+static int
+lane_init(struct lane *lane, struct client *c, size_t index, struct error *err)
+{
+    lane->client = c;
+    lane->index = index;
+    lane->clock_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (lane->clock_fd < 0)
+        return error_set(err, ERR_IO, "cannot create a timer: %s", strerror(errno));
+    uv_loop_init(&lane->loop);
+    uv_poll_init(&lane->loop, &lane->clock, lane->clock_fd);
+    uv_async_init(&lane->loop, &lane->stop, on_stop);
+    uv_idle_init(&lane->loop, &lane->more);
+    c->num_lanes = index + 1;
+    return http_init(&lane->http, &lane->loop, c->config->insecure, c->addresses, err);
 }
 
 static void
@@ -195,23 +162,68 @@ close_handle(uv_handle_t *handle, void *arg)
         uv_close(handle, NULL);
 }
 
+static void
+lane_release(struct lane *lane)
+{
+    if (lane->http.multi != NULL)
+        client_cancel_requests(lane);
+    http_release(&lane->http);
+    uv_walk(&lane->loop, close_handle, NULL);
+    while (uv_run(&lane->loop, UV_RUN_DEFAULT) != 0)
+        ;
+    uv_loop_close(&lane->loop);
+    close(lane->clock_fd);
+}
+
+static size_t
+wanted_lanes(const struct config *config)
+{
+    if (config->threads > 0)
+        return MIN((size_t)config->threads, (size_t)CLIENT_LANES_MAX);
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    long lanes = (processors + PROCESSORS_PER_LANE - 1) / PROCESSORS_PER_LANE;
+    return (size_t)MIN(MAX(lanes, 1L), (long)DEFAULT_LANES_MAX);
+}
+
+/* ---- life ---- */
+
+int
+client_new(const struct config *config, struct client **ret, struct error *err)
+{
+    struct client *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return error_set(err, ERR_NOMEM, "out of memory");
+    c->config = config;
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    int e = make_strings(c, err);
+    for (size_t i = 0; i < wanted_lanes(config) && e == 0; i++)
+        e = lane_init(&c->lanes[i], c, i, err);
+    if (e < 0) {
+        client_free(c);
+        return e;
+    }
+    uv_loop_t *loop = &c->lanes[0].loop;
+    uv_signal_init(loop, &c->interrupt);
+    uv_signal_init(loop, &c->terminate);
+    uv_timer_init(loop, &c->timer);
+    uv_timer_init(loop, &c->prober.pause);
+    c->interrupt.data = c->terminate.data = c;
+    *ret = c;
+    return 0;
+}
+
 void
 client_free(struct client *c)
 {
     if (c == NULL)
         return;
-    if (c->http.multi != NULL)
-        client_cancel_requests(c);
-    http_release(&c->http);
-    uv_walk(&c->loop, close_handle, NULL);
-    while (uv_run(&c->loop, UV_RUN_DEFAULT) != 0)
-        ;
-    uv_loop_close(&c->loop);
-    if (c->clock_fd >= 0)
-        close(c->clock_fd);
+    for (size_t i = 0; i < c->num_lanes; i++)
+        lane_release(&c->lanes[i]);
     curl_slist_free_all(c->headers);
+    curl_slist_free_all(c->addresses);
+    payload_release(&c->payload);
     free(c->url);
-    free(c->models_url);
+    free(c->base_url);
     free(c->id_prefix);
     free(c);
     curl_global_cleanup();

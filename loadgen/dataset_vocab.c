@@ -119,12 +119,34 @@ dataset_vocab_release(struct dataset_vocab *v)
     *v = (struct dataset_vocab){0};
 }
 
-bool
-dataset_vocab_is_special(const struct dataset_vocab *v, int64_t id)
+static bool
+is_special(const struct dataset_vocab *v, int64_t id)
 {
     for (size_t i = 0; i < v->num_special_ids; i++) {
         if (v->special_ids[i] == id)
             return true;
     }
     return false;
+}
+
+int
+dataset_vocab_list(const struct dataset_vocab *v, int32_t **ret, int64_t *ret_num,
+                   struct error *err)
+{
+    int64_t num = 0;
+    int32_t *allowed = reallocarray(NULL, (size_t)MAX(v->size, 1), sizeof *allowed);
+    if (allowed == NULL)
+        return error_set(err, ERR_NOMEM, "out of memory for %lld token ids",
+                         (long long)v->size);
+    for (int64_t id = 0; id < v->size; id++) {
+        if (!is_special(v, id))
+            allowed[num++] = (int32_t)id;
+    }
+    if (num == 0) {
+        free(allowed);
+        return error_set(err, ERR_INVALID, "the vocabulary has special tokens only");
+    }
+    *ret = allowed;
+    *ret_num = num;
+    return 0;
 }

@@ -5,6 +5,9 @@
  * are taken out after each call into libcurl, never from inside of it.
  */
 #include "loadgen/http.h"
+#include "loadgen/arrival.h"
+
+#include <poll.h>
 
 #define CONNECT_TIMEOUT_S 30L
 #define MAX_IDLE_CONNECTIONS 65536L
@@ -16,12 +19,27 @@ struct watch {
     curl_socket_t socket;
 };
 
+static int
+on_new_socket(void *arg, curl_socket_t socket, curlsocktype purpose)
+{
+    (void)arg;
+    (void)purpose;
+    arrival_watch(socket);
+    return CURL_SOCKOPT_OK;
+}
+
+/* ---- transfers ---- */
+
 static void
 detach(struct http_transfer *t)
 {
+    struct http *http = t->http;
     list_remove(&t->node);
-    curl_multi_remove_handle(t->http->multi, t->easy);
-    curl_easy_cleanup(t->easy);
+    curl_multi_remove_handle(http->multi, t->easy);
+    if (http->num_idle < HTTP_IDLE_MAX)
+        http->idle[http->num_idle++] = t->easy;
+    else
+        curl_easy_cleanup(t->easy);
     t->easy = NULL;
 }
 
@@ -53,6 +71,7 @@ on_poll(uv_poll_t *poll, int status, int events)
     int flags = status < 0 ? CURL_CSELECT_ERR : 0, running;
     if ((events & UV_READABLE) != 0)
         flags |= CURL_CSELECT_IN;
+    http->arrival_ns = (events & UV_READABLE) != 0 ? arrival_ns(w->socket) : mono_ns();
     if ((events & UV_WRITABLE) != 0)
         flags |= CURL_CSELECT_OUT;
     curl_multi_socket_action(http->multi, w->socket, flags, &running);
@@ -64,6 +83,7 @@ on_timer(uv_timer_t *timer)
 {
     struct http *http = container_of(timer, struct http, timer);
     int running;
+    http->arrival_ns = mono_ns();
     curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     take_finished(http);
 }
@@ -104,8 +124,10 @@ on_socket(CURL *easy, curl_socket_t socket, int what, void *arg, void *socket_ar
         }
         return 0;
     }
-    if (w == NULL)
+    if (w == NULL) {
         w = add_watch(http, socket);
+        http->new_socket = socket;
+    }
     if (w == NULL)
         return -1;
     int events = (what != CURL_POLL_OUT ? UV_READABLE : 0) |
@@ -139,9 +161,10 @@ on_write(char *bytes, size_t size, size_t count, void *arg)
 }
 
 int
-http_init(struct http *http, uv_loop_t *loop, bool insecure, struct error *err)
+http_init(struct http *http, uv_loop_t *loop, bool insecure, struct curl_slist *addresses,
+          struct error *err)
 {
-    *http = (struct http){.loop = loop, .insecure = insecure};
+    *http = (struct http){.loop = loop, .insecure = insecure, .addresses = addresses};
     list_init(&http->transfers);
     http->multi = curl_multi_init();
     if (http->multi == NULL)
@@ -155,30 +178,62 @@ http_init(struct http *http, uv_loop_t *loop, bool insecure, struct error *err)
     return 0;
 }
 
-static void
-set_options(struct http *http, struct http_transfer *t)
+/* A handle with all that is the same for every request. */
+static CURL *
+new_easy(const struct http *http)
 {
-    CURL *e = t->easy;
-    curl_easy_setopt(e, CURLOPT_URL, t->url);
+    CURL *e = curl_easy_init();
+    if (e == NULL)
+        return NULL;
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT_S);
-    curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)t->timeout_ms);
-    curl_easy_setopt(e, CURLOPT_PRIVATE, t);
-    curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->error_text);
     curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_write);
-    curl_easy_setopt(e, CURLOPT_WRITEDATA, t);
-    if (t->headers != NULL)
-        curl_easy_setopt(e, CURLOPT_HTTPHEADER, t->headers);
-    if (t->body != NULL) {
-        curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->body_bytes);
-        curl_easy_setopt(e, CURLOPT_POSTFIELDS, t->body);
-    }
+    curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, on_new_socket);
+    curl_easy_setopt(e, CURLOPT_RESOLVE, http->addresses);
     if (http->insecure) {
         curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 0L);
         curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 0L);
     }
+    return e;
+}
+
+static void
+set_request(CURL *e, struct http_transfer *t)
+{
+    curl_easy_setopt(e, CURLOPT_URL, t->url);
+    curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)t->timeout_ms);
+    curl_easy_setopt(e, CURLOPT_PRIVATE, t);
+    curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->error_text);
+    curl_easy_setopt(e, CURLOPT_WRITEDATA, t);
+    curl_easy_setopt(e, CURLOPT_HTTPHEADER, t->headers);
+    if (t->body != NULL) {
+        curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->body_bytes);
+        curl_easy_setopt(e, CURLOPT_POSTFIELDS, t->body);
+    } else {
+        curl_easy_setopt(e, CURLOPT_HTTPGET, 1L);
+    }
+}
+
+/*
+ * Sends a request now rather than in later turns of the loop, as far as the
+ * socket lets it: over a connection that is kept, or one to this machine, which
+ * is made at once. In a busy loop later turns are milliseconds away.
+ */
+static void
+send_now(struct http *http)
+{
+    int running;
+    http->new_socket = CURL_SOCKET_BAD;
+    http->arrival_ns = mono_ns();
+    curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    struct pollfd p = {.fd = http->new_socket, .events = POLLOUT};
+    if (http->new_socket != CURL_SOCKET_BAD && poll(&p, 1, 0) == 1 && p.revents == POLLOUT)
+        curl_multi_socket_action(http->multi, p.fd, CURL_CSELECT_OUT, &running);
+    /* What failed at once is taken out in the next turn: never from in here,
+     * where the caller does not expect it. libcurl renews its own timer then. */
+    uv_timer_start(&http->timer, on_timer, 0, 0);
 }
 
 int
@@ -187,10 +242,10 @@ http_start(struct http *http, struct http_transfer *t, struct error *err)
     t->http = http;
     t->status = 0;
     t->error_text[0] = '\0';
-    t->easy = curl_easy_init();
+    t->easy = http->num_idle > 0 ? http->idle[--http->num_idle] : new_easy(http);
     if (t->easy == NULL)
         return error_set(err, ERR_NOMEM, "out of memory for a request");
-    set_options(http, t);
+    set_request(t->easy, t);
     CURLMcode code = curl_multi_add_handle(http->multi, t->easy);
     if (code != CURLM_OK) {
         curl_easy_cleanup(t->easy);
@@ -198,6 +253,7 @@ http_start(struct http *http, struct http_transfer *t, struct error *err)
         return error_set(err, ERR_IO, "cannot send a request: %s", curl_multi_strerror(code));
     }
     list_append(&http->transfers, &t->node);
+    send_now(http);
     return 0;
 }
 
@@ -213,6 +269,8 @@ http_release(struct http *http)
     if (http->multi == NULL)
         return;
     ASSERT(list_empty(&http->transfers));
+    while (http->num_idle > 0)
+        curl_easy_cleanup(http->idle[--http->num_idle]);
     curl_multi_cleanup(http->multi);
     http->multi = NULL;
     uv_close((uv_handle_t *)&http->timer, NULL);

@@ -13,12 +13,24 @@
 #include <curl/curl.h>
 #include <uv.h>
 
+#define HTTP_IDLE_MAX 1024
+
 struct http {
     uv_loop_t *loop; /* borrowed */
     CURLM *multi;    /* owned */
     uv_timer_t timer;
     struct list transfers; /* those in flight */
     bool insecure;
+    struct curl_slist *addresses; /* borrowed; for CURLOPT_RESOLVE, or NULL */
+    /*
+     * When the bytes that on_data is being called with came, CLOCK_MONOTONIC:
+     * the kernel's own stamp of their arrival, if it gives one, so that a busy
+     * program does not lengthen what it measures; else when they were read.
+     */
+    uint64_t arrival_ns;
+    curl_socket_t new_socket; /* that libcurl asked to watch last */
+    CURL *idle[HTTP_IDLE_MAX]; /* owned; used again */
+    size_t num_idle;
 };
 
 /* One request, in memory of the caller that stays until on_done was called, or
@@ -43,7 +55,8 @@ struct http_transfer {
 };
 
 /* `http` stays at its address until http_release, and the loop has then run. */
-int http_init(struct http *http, uv_loop_t *loop, bool insecure, struct error *err);
+int http_init(struct http *http, uv_loop_t *loop, bool insecure, struct curl_slist *addresses,
+              struct error *err);
 /* Nothing may be in flight; the loop must run once more to close handles. */
 void http_release(struct http *http);
 /* Sends a request. On an error on_done is not called. */

@@ -1,54 +1,44 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * MT19937: Matsumoto and Nishimura 1998. Gamma: Marsaglia and Tsang 2000 above
- * shape 1, Ahrens and Dieter 1974 below. PCG64: O'Neill 2014. Bounded draws:
- * Lemire 2019.
+ * Gamma: Marsaglia and Tsang 2000 above shape 1, Ahrens and Dieter 1974 below.
+ * PCG64: O'Neill 2014. Its bounded draws: Lemire 2019.
  */
 #include "loadgen/numpy_random.h"
 
 #include <math.h>
 
-/* ---- legacy: MT19937 ---- */
+/* ---- legacy ---- */
 
 void
 numpy_legacy_seed(struct numpy_legacy *g, uint32_t seed)
 {
-    *g = (struct numpy_legacy){.next = MT19937_WORDS};
-    g->words[0] = seed;
-    for (uint32_t i = 1; i < MT19937_WORDS; i++) {
-        uint32_t last = g->words[i - 1];
-        g->words[i] = 1812433253u * (last ^ (last >> 30)) + i;
-    }
-}
-
-static void
-mt19937_refill(struct numpy_legacy *g)
-{
-    uint32_t *w = g->words;
-    for (size_t i = 0; i < MT19937_WORDS; i++) {
-        uint32_t y = (w[i] & 0x80000000u) | (w[(i + 1) % MT19937_WORDS] & 0x7fffffffu);
-        w[i] = w[(i + 397) % MT19937_WORDS] ^ (y >> 1) ^ ((y & 1) != 0 ? 0x9908b0dfu : 0);
-    }
-    g->next = 0;
-}
-
-static uint32_t
-mt19937_next(struct numpy_legacy *g)
-{
-    if (g->next == MT19937_WORDS)
-        mt19937_refill(g);
-    uint32_t y = g->words[g->next++];
-    y ^= y >> 11;
-    y ^= (y << 7) & 0x9d2c5680u;
-    y ^= (y << 15) & 0xefc60000u;
-    return y ^ (y >> 18);
+    *g = (struct numpy_legacy){0};
+    mt19937_seed(&g->twister, seed);
 }
 
 double
 numpy_legacy_uniform(struct numpy_legacy *g)
 {
-    uint32_t high = mt19937_next(g) >> 5, low = mt19937_next(g) >> 6;
-    return ((double)high * 67108864.0 + (double)low) / 9007199254740992.0;
+    return mt19937_uniform(&g->twister);
+}
+
+int64_t
+numpy_legacy_below(struct numpy_legacy *g, int64_t count)
+{
+    ASSERT(count > 0 && count <= (int64_t)1 << 32);
+    return mt19937_at_most(&g->twister, (uint32_t)(count - 1));
+}
+
+void
+numpy_legacy_permutation(struct numpy_legacy *g, size_t *indices, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        indices[i] = i;
+    for (size_t i = count; i-- > 1;) {
+        size_t j = mt19937_at_most(&g->twister, (uint32_t)i), kept = indices[i];
+        indices[i] = indices[j];
+        indices[j] = kept;
+    }
 }
 
 static double

@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Two of numpy's random streams, to the bit: the legacy global one
- * (numpy.random.seed, gamma; MT19937), from which arrival gaps come, and the
- * new one (numpy.random.default_rng(seed).integers; SeedSequence and PCG64),
+ * (numpy.random.seed: gamma, randint, permutation; MT19937), from which arrival
+ * gaps come, and the new one (numpy.random.default_rng(seed).integers; SeedSequence and PCG64),
  * from which the random data set comes. One thread at a time.
  */
 #ifndef LOADGEN_NUMPY_RANDOM_H
 #define LOADGEN_NUMPY_RANDOM_H
 
-#include "util/base.h"
-
-#define MT19937_WORDS 624
+#include "loadgen/mt19937.h"
 
 struct numpy_legacy {
-    uint32_t words[MT19937_WORDS];
-    size_t next;         /* MT19937_WORDS: all are used up */
+    struct mt19937 twister;
     bool has_normal;
     double spare_normal; /* the second of a pair, when has_normal */
 };
@@ -24,6 +21,10 @@ void numpy_legacy_seed(struct numpy_legacy *g, uint32_t seed);
 double numpy_legacy_uniform(struct numpy_legacy *g);
 /* Gamma of this shape >= 0 and scale 1. */
 double numpy_legacy_gamma(struct numpy_legacy *g, double shape);
+/* randint(0, count): uniform in [0, count), 1 <= count <= 2^32. */
+int64_t numpy_legacy_below(struct numpy_legacy *g, int64_t count);
+/* The order in which permutation(count) puts 0, 1, ... count - 1; count < 2^32. */
+void numpy_legacy_permutation(struct numpy_legacy *g, size_t *indices, size_t count);
 
 struct numpy_generator {
     unsigned __int128 state, increment;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "loadgen/progress.h"
 
-#define BAR_COLUMNS 30
+#define BAR_COLUMNS 24
+#define WINDOW_S 1.0
 
 static void
 print_time(char *text, size_t text_bytes, double s)
@@ -13,20 +14,47 @@ print_time(char *text, size_t text_bytes, double s)
         snprintf(text, text_bytes, "%02lu:%02lu", total / 60, total % 60);
 }
 
-void
-progress_draw(size_t num_done, size_t num_total, double elapsed_s)
+/* The rates of the last second or so. */
+static void
+update_rates(struct progress *p, const struct client_progress *now)
 {
-    char bar[BAR_COLUMNS + 1], elapsed[32], left[32] = "?";
-    size_t full = num_done * BAR_COLUMNS / num_total;
+    double s = now->elapsed_s - p->then_s;
+    if (s < WINDOW_S && now->num_done != now->num_total)
+        return;
+    if (s > 0) {
+        p->requests_per_s = (double)(now->num_done - p->num_done_then) / s;
+        p->tokens_per_s = (double)(now->num_tokens - p->num_tokens_then) / s;
+    }
+    p->then_s = now->elapsed_s;
+    p->num_done_then = now->num_done;
+    p->num_tokens_then = now->num_tokens;
+}
+
+static void
+print_bar(const struct client_progress *now)
+{
+    char bar[BAR_COLUMNS + 1];
+    size_t full = now->num_done * BAR_COLUMNS / now->num_total;
     for (size_t i = 0; i < BAR_COLUMNS; i++)
         bar[i] = i < full ? '#' : '.';
     bar[BAR_COLUMNS] = '\0';
-    double per_s = elapsed_s > 0 ? (double)num_done / elapsed_s : 0;
-    print_time(elapsed, sizeof elapsed, elapsed_s);
-    if (per_s > 0)
-        print_time(left, sizeof left, (double)(num_total - num_done) / per_s);
-    fprintf(stderr, "\r%3zu%% |%s| %zu/%zu [%s<%s, %.2f requests/s] ",
-            num_done * 100 / num_total, bar, num_done, num_total, elapsed, left, per_s);
+    fprintf(stderr, "%3zu%% |%s| %zu/%zu", now->num_done * 100 / now->num_total, bar,
+            now->num_done, now->num_total);
+}
+
+void
+progress_draw(struct progress *p, const struct client_progress *now)
+{
+    char elapsed[32];
+    update_rates(p, now);
+    print_time(elapsed, sizeof elapsed, now->elapsed_s);
+    fputc('\r', stderr);
+    if (now->num_total > 0)
+        print_bar(now);
+    else
+        fprintf(stderr, "%zu done", now->num_done);
+    fprintf(stderr, " %s, %zu running, %zu waiting, %.1f req/s, %.0f tok/s \033[K", elapsed,
+            now->num_running, now->num_waiting, p->requests_per_s, p->tokens_per_s);
     fflush(stderr);
 }
 

@@ -3,10 +3,18 @@
 #ifndef LOADGEN_PROGRESS_H
 #define LOADGEN_PROGRESS_H
 
-#include "util/base.h"
+#include "loadgen/client.h"
 
-/* Draws `num_done` of `num_total` after `elapsed_s` over the last one. */
-void progress_draw(size_t num_done, size_t num_total, double elapsed_s);
+struct progress {
+    /* Of about a second ago, for the live rates. */
+    double then_s;
+    size_t num_done_then;
+    uint64_t num_tokens_then;
+    double requests_per_s, tokens_per_s;
+};
+
+/* Draws over the last one. `p` starts zeroed. */
+void progress_draw(struct progress *p, const struct client_progress *now);
 /* Goes to the next line. */
 void progress_end(void);
 

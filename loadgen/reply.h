@@ -2,9 +2,9 @@
 /*
  * What one request gave: its times, its tokens, or why it failed. Fed with the
  * bytes of the answer and the moment each piece came. Definitions are those of
- * `vllm bench serve`: a token event is a message with non-empty `choices`; the
- * first one ends TTFT, the last one ends E2EL, gaps between them are ITL.
- * Unlike there, an error inside the stream is a failure.
+ * `vllm bench serve`: the first token event ends TTFT, the last one ends E2EL,
+ * gaps between them are ITL. Unlike there, an error inside the stream is a
+ * failure, and usage is read wherever it stands. One thread at a time.
  */
 #ifndef LOADGEN_REPLY_H
 #define LOADGEN_REPLY_H
@@ -19,18 +19,27 @@ enum reply_status {
     REPLY_CANCELLED, /* the run ended before it did */
 };
 
+enum reply_api {
+    REPLY_COMPLETION, /* any message with `choices` is a token event */
+    REPLY_CHAT,       /* one whose delta brings something of the answer */
+};
+
 struct reply {
     enum reply_status status;
-    uint64_t due_ns;   /* when it was to be sent */
-    uint64_t start_ns; /* when it was sent; CLOCK_MONOTONIC, as all */
+    enum reply_api api;
+    uint64_t due_ns;   /* when it was to be sent; CLOCK_MONOTONIC, as all */
+    uint64_t ready_ns; /* when it could be: due, or the end of the one it waited for */
+    uint64_t start_ns; /* when it was sent */
     uint64_t first_ns, last_ns; /* token events; 0: none yet */
+    uint64_t end_ns;            /* of the answer */
     struct samples itls_s;
     int64_t input_len;     /* of the data set, or as usage says */
     int64_t output_len;    /* as usage says, else the number of token events */
     int64_t usage_output_len; /* -1: no usage yet */
     size_t num_events;     /* token events */
-    struct buf text;       /* all answer text; only with keep_text */
-    bool keep_text;
+    /* From the server's own `metrics`; NAN: it sent none. */
+    double server_queue_s, server_ttft_s;
+    struct buf text;       /* all answer text */
     bool failed;           /* known before the answer has ended */
     char *reason;          /* owned; why, without particulars: "HTTP 503"; may be NULL */
     char *error;           /* owned; with particulars; may be NULL */
@@ -38,7 +47,7 @@ struct reply {
     struct buf body;       /* the start of an answer that is no stream */
 };
 
-void reply_init(struct reply *r, int64_t input_len, bool keep_text);
+void reply_init(struct reply *r, enum reply_api api, int64_t input_len);
 void reply_release(struct reply *r);
 /* The request goes out now. */
 void reply_start(struct reply *r, uint64_t now_ns);
@@ -52,17 +61,17 @@ void reply_finish(struct reply *r, int http_status, const char *transport_error,
 static inline double
 reply_ttft_s(const struct reply *r)
 {
-    return r->first_ns == 0 ? 0 : (double)(r->first_ns - r->start_ns) * 1e-9;
+    return r->first_ns == 0 ? 0 : (double)(r->first_ns - r->start_ns) / 1e9;
 }
 static inline double
 reply_latency_s(const struct reply *r)
 {
-    return r->status == REPLY_SUCCEEDED ? (double)(r->last_ns - r->start_ns) * 1e-9 : 0;
+    return r->status == REPLY_SUCCEEDED ? (double)(r->last_ns - r->start_ns) / 1e9 : 0;
 }
 static inline double
 reply_queue_s(const struct reply *r)
 {
-    return r->start_ns == 0 ? 0 : (double)(r->start_ns - r->due_ns) * 1e-9;
+    return r->start_ns == 0 ? 0 : (double)(r->start_ns - r->due_ns) / 1e9;
 }
 
 #endif

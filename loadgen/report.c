@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* What `vllm bench serve` prints. */
 #include "loadgen/report_private.h"
+#include "loadgen/dataset.h"
 #include "util/decimal.h"
 
 #include <math.h>
 #include <string.h>
 
 #define TABLE_COLUMNS 50
-#define EXAMPLE_BYTES_MAX 300 /* of an error */
+#define ERRORS_MAX 10
+#define ERROR_BYTES_MAX 1000
 
-const struct metric_name report_metric_names[NUM_METRICS] = {
+const struct metric_name report_metric_names[NUM_NAMED_METRICS] = {
     [METRIC_TTFT] = {"ttft", "TTFT", "Time to First Token"},
     [METRIC_TPOT] = {"tpot", "TPOT", "Time per Output Token (excl. 1st token)"},
     [METRIC_ITL] = {"itl", "ITL", "Inter-token Latency"},
@@ -18,16 +21,11 @@ const struct metric_name report_metric_names[NUM_METRICS] = {
                            "Queue-inclusive End-to-end Latency"},
 };
 
-bool
-report_shows(const struct config *c, enum metric metric)
+static bool
+is_listed(const char *list, const char *key)
 {
-    const char *key = report_metric_names[metric].key;
     size_t len = strlen(key);
-    bool queued = metric == METRIC_QUEUE || metric == METRIC_E2EL_QUEUE;
-    if ((queued && c->max_concurrency == 0) ||
-        (metric == METRIC_E2EL_QUEUE && isinf(c->request_rate)))
-        return false;
-    for (const char *p = c->percentile_metrics; *p != '\0';) {
+    for (const char *p = list; *p != '\0';) {
         size_t n = strcspn(p, ",");
         if (n == len && memcmp(p, key, len) == 0)
             return true;
@@ -36,11 +34,21 @@ report_shows(const struct config *c, enum metric metric)
     return false;
 }
 
-/* ---- the table ---- */
+bool
+report_shows(const struct config *c, enum metric metric)
+{
+    bool of_tokens = metric == METRIC_TTFT || metric == METRIC_TPOT || metric == METRIC_ITL;
+    bool queued = metric == METRIC_QUEUE || metric == METRIC_E2EL_QUEUE;
+    if ((queued && c->max_concurrency == 0) || (of_tokens && c->skip_tokenizer_init) ||
+        (metric == METRIC_E2EL_QUEUE && isinf(c->request_rate)))
+        return false;
+    return is_listed(c->percentile_metrics, report_metric_names[metric].key);
+}
 
-/* A title in the middle of a line of `fill`; an odd rest goes right. */
-static void
-print_title(struct buf *ret, const char *title, char fill)
+/* ---- lines ---- */
+
+void
+report_title(struct buf *ret, const char *title, char fill)
 {
     size_t len = strlen(title), rest = len < TABLE_COLUMNS ? TABLE_COLUMNS - len : 0;
     for (size_t i = 0; i < rest / 2; i++)
@@ -51,17 +59,19 @@ print_title(struct buf *ret, const char *title, char fill)
     buf_putc(ret, '\n');
 }
 
-static void
-print_count(struct buf *ret, const char *label, int64_t value)
+void
+report_count(struct buf *ret, const char *label, int64_t value)
 {
     buf_printf(ret, "%-40s %-10lld\n", label, (long long)value);
 }
 
-static void
-print_figure(struct buf *ret, const char *label, double value)
+void
+report_figure(struct buf *ret, const char *label, double value)
 {
     buf_printf(ret, "%-40s %-10.2f\n", label, value);
 }
+
+/* ---- the table ---- */
 
 /* The block of one metric: mean, median, percentiles in ms. */
 static void
@@ -72,48 +82,84 @@ print_metric(const struct report *r, enum metric metric, struct buf *ret)
     double percents[CONFIG_PERCENTILES_MAX];
     size_t num = 0;
     char label[80];
-    print_title(ret, name->title, '-');
+    report_title(ret, name->title, '-');
     snprintf(label, sizeof label, "Mean %s (ms):", name->label);
-    print_figure(ret, label, samples_mean(values_s) * 1000);
+    report_figure(ret, label, samples_mean(values_s) * 1000);
     snprintf(label, sizeof label, "Median %s (ms):", name->label);
-    print_figure(ret, label, samples_median(values_s) * 1000);
+    report_figure(ret, label, samples_median(values_s) * 1000);
     config_percentiles(r->config, percents, &num, NULL);
     for (size_t i = 0; i < num; i++) {
         struct buf percent = {0};
         decimal_print(percents[i], false, &percent);
         snprintf(label, sizeof label, "P%s %s (ms):", buf_bytes(&percent), name->label);
         buf_release(&percent);
-        print_figure(ret, label, samples_percentile(values_s, percents[i]) * 1000);
+        report_figure(ret, label, samples_percentile(values_s, percents[i]) * 1000);
     }
+}
+
+static void
+print_requests(const struct report *r, struct buf *ret)
+{
+    const struct metrics *m = r->metrics;
+    const struct config *c = r->config;
+    report_count(ret, "Successful requests:", (int64_t)m->num_succeeded);
+    report_count(ret, "Failed requests:", (int64_t)m->num_failed);
+    if (m->num_cancelled > 0) /* ours: the run was interrupted */
+        report_count(ret, "Cancelled requests:", (int64_t)m->num_cancelled);
+    if (c->max_concurrency > 0)
+        report_count(ret, "Maximum request concurrency:", c->max_concurrency);
+    if (!isinf(c->request_rate))
+        report_figure(ret, "Request rate configured (RPS):", c->request_rate);
+}
+
+static void
+print_throughput(const struct report *r, struct buf *ret)
+{
+    const struct metrics *m = r->metrics;
+    const struct config *c = r->config;
+    bool of_tokens = !c->skip_tokenizer_init;
+    report_figure(ret, "Benchmark duration (s):", m->duration_s);
+    report_count(ret, "Total input tokens:", m->input_tokens);
+    if (of_tokens)
+        report_count(ret, "Total generated tokens:", m->output_tokens);
+    report_figure(ret, "Request throughput (req/s):", m->requests_per_s);
+    if (c->has_goodput)
+        report_figure(ret, "Request goodput (req/s):", m->good_requests_per_s);
+    if (of_tokens) {
+        report_figure(ret, "Output token throughput (tok/s):", m->output_tokens_per_s);
+        report_figure(ret, "Peak output token throughput (tok/s):", m->max_output_tokens_per_s);
+    }
+    report_figure(ret, "Peak concurrent requests:", (double)m->max_concurrent_requests);
+    if (of_tokens)
+        report_figure(ret, "Total token throughput (tok/s):", m->total_tokens_per_s);
+}
+
+static void
+print_probes(const struct report *r, struct buf *ret)
+{
+    struct samples *latencies_s = &r->outcome->probe_latencies_s;
+    if (latencies_s->len == 0)
+        return;
+    report_title(ret, "Probe Requests", '-');
+    report_count(ret, "Probe requests completed:", (int64_t)latencies_s->len);
+    report_count(ret, "Probe requests failed:", (int64_t)r->outcome->num_probes_failed);
+    report_figure(ret, "Median probe E2EL (ms):", samples_median(latencies_s) * 1000);
+    report_figure(ret, "P99 probe E2EL (ms):", samples_percentile(latencies_s, 99) * 1000);
+    report_figure(ret, "Max probe E2EL (ms):", samples_percentile(latencies_s, 100) * 1000);
 }
 
 void
 report_table(const struct report *r, struct buf *ret)
 {
-    const struct metrics *m = r->metrics;
-    const struct config *c = r->config;
-    print_title(ret, " Serving Benchmark Result ", '=');
-    print_count(ret, "Successful requests:", (int64_t)m->num_succeeded);
-    print_count(ret, "Failed requests:", (int64_t)m->num_failed);
-    if (m->num_cancelled > 0) /* ours: the run was interrupted */
-        print_count(ret, "Cancelled requests:", (int64_t)m->num_cancelled);
-    if (c->max_concurrency > 0)
-        print_count(ret, "Maximum request concurrency:", c->max_concurrency);
-    if (!isinf(c->request_rate))
-        print_figure(ret, "Request rate configured (RPS):", c->request_rate);
-    print_figure(ret, "Benchmark duration (s):", m->duration_s);
-    print_count(ret, "Total input tokens:", m->input_tokens);
-    print_count(ret, "Total generated tokens:", m->output_tokens);
-    print_figure(ret, "Request throughput (req/s):", m->requests_per_s);
-    print_figure(ret, "Output token throughput (tok/s):", m->output_tokens_per_s);
-    print_figure(ret, "Peak output token throughput (tok/s):", m->max_output_tokens_per_s);
-    print_figure(ret, "Peak concurrent requests:", (double)m->max_concurrent_requests);
-    print_figure(ret, "Total token throughput (tok/s):", m->total_tokens_per_s);
-    for (enum metric metric = 0; metric < NUM_METRICS; metric++) {
-        if (report_shows(c, metric))
+    report_title(ret, " Serving Benchmark Result ", '=');
+    print_requests(r, ret);
+    print_throughput(r, ret);
+    print_probes(r, ret);
+    for (enum metric metric = 0; metric < NUM_NAMED_METRICS; metric++) {
+        if (report_shows(r->config, metric))
             print_metric(r, metric, ret);
     }
-    print_title(ret, "", '=');
+    report_title(ret, "", '=');
 }
 
 /* ---- around it ---- */
@@ -121,87 +167,49 @@ report_table(const struct report *r, struct buf *ret)
 void
 report_preamble(const struct config *c, struct buf *ret)
 {
-    buf_puts(ret, "Starting main benchmark run...\nTraffic request rate: ");
-    decimal_print(c->request_rate, true, ret);
-    buf_puts(ret, "\nBurstiness factor: ");
-    decimal_print(c->burstiness, true, ret);
-    buf_printf(ret, " (%s)\nMaximum request concurrency: ",
-               c->burstiness == 1 ? "Poisson process" : "Gamma distribution");
-    if (c->max_concurrency > 0)
-        buf_printf(ret, "%lld\n", (long long)c->max_concurrency);
-    else
-        buf_puts(ret, "None\n");
-}
-
-static const char *
-reason_of(const struct reply *r)
-{
-    return r->reason != NULL ? r->reason : "out of memory";
-}
-
-/* The first failure with the same reason. */
-static const struct reply *
-first_like(const struct report *r, const struct reply *failed)
-{
-    const struct reply *p = r->replies;
-    while (p->status != REPLY_FAILED || strcmp(reason_of(p), reason_of(failed)) != 0)
-        p++;
-    return p;
-}
-
-/* Text of a server on one line that moves no cursor. */
-static void
-print_plain(struct buf *ret, const char *text)
-{
-    for (size_t i = 0; text[i] != '\0' && i < EXAMPLE_BYTES_MAX; i++) {
-        bool is_control = (unsigned char)text[i] < 0x20 || text[i] == 0x7f;
-        buf_putc(ret, is_control ? ' ' : text[i]);
+    buf_puts(ret, "Starting main benchmark run...\n");
+    if (c->dataset_name == DATASET_TIMED_TRACE && c->self_timed) {
+        buf_puts(ret, "Self timing is set, using the timestamps from the trace file.\n");
+    } else {
+        if (c->ramp_up_strategy != RAMP_UP_NONE) {
+            buf_printf(ret, "Traffic ramp-up strategy: %s.\nWill increase RPS from %lld to %lld "
+                       "RPS over the duration of the benchmark.\n",
+                       config_ramp_up_name(c), (long long)c->ramp_up_start_rps,
+                       (long long)c->ramp_up_end_rps);
+        } else {
+            buf_puts(ret, "Traffic request rate: ");
+            decimal_print(c->request_rate, true, ret);
+            buf_putc(ret, '\n');
+        }
+        buf_puts(ret, "Burstiness factor: ");
+        decimal_print(c->burstiness, true, ret);
+        buf_printf(ret, " (%s)\nMaximum request concurrency: ",
+                   c->burstiness == 1 ? "Poisson process" : "Gamma distribution");
+        if (c->max_concurrency > 0)
+            buf_printf(ret, "%lld\n", (long long)c->max_concurrency);
+        else
+            buf_puts(ret, "None\n");
+    }
+    if (c->probe_request_rate > 0) {
+        buf_puts(ret, "Probe request rate: ");
+        decimal_print(c->probe_request_rate, true, ret);
+        buf_puts(ret, " req/s\n");
     }
 }
 
 void
-report_failures(const struct report *r, struct buf *ret)
+report_errors(const struct report *r, struct buf *ret)
 {
-    for (size_t i = 0; i < r->num_replies; i++) {
-        const struct reply *example = &r->replies[i];
-        if (example->status != REPLY_FAILED || first_like(r, example) != example)
+    size_t num = 0;
+    for (size_t i = 0; i < r->num_replies && num < ERRORS_MAX; i++) {
+        const struct reply *reply = &r->replies[i];
+        if (reply->status != REPLY_FAILED)
             continue;
-        size_t count = 0;
-        for (size_t j = i; j < r->num_replies; j++)
-            count += r->replies[j].status == REPLY_FAILED &&
-                     strcmp(reason_of(&r->replies[j]), reason_of(example)) == 0;
-        buf_printf(ret, "%zu failed: %s", count, reason_of(example));
-        if (example->error != NULL && *example->error != '\0') {
-            buf_printf(ret, "; for example request %zu: ", i);
-            print_plain(ret, example->error);
-        }
+        if (num == 0)
+            buf_printf(ret, "Failed requests during benchmark run detected (capping to %d):\n",
+                       ERRORS_MAX);
+        buf_printf(ret, "Error %zu: ", num++);
+        report_plain(ret, reply->error != NULL ? reply->error : "", ERROR_BYTES_MAX);
         buf_putc(ret, '\n');
     }
-}
-
-static const char *
-base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash != NULL ? slash + 1 : path;
-}
-
-void
-report_file_name(const struct report *r, struct buf *ret)
-{
-    const struct config *c = r->config;
-    if (c->result_dir != NULL)
-        buf_printf(ret, "%s/", c->result_dir);
-    if (c->result_filename != NULL) {
-        buf_puts(ret, c->result_filename);
-        return;
-    }
-    char date[32];
-    strftime(date, sizeof date, "%Y%m%d-%H%M%S", &r->date);
-    buf_printf(ret, "%s-", c->label != NULL ? c->label : config_backend_name(c));
-    decimal_print(c->request_rate, true, ret);
-    buf_puts(ret, "qps");
-    if (c->max_concurrency > 0)
-        buf_printf(ret, "-concurrency%lld", (long long)c->max_concurrency);
-    buf_printf(ret, "-%s-%s.json", base_name(r->model), date);
 }
