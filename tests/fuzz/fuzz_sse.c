@@ -42,7 +42,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     buf_release(&pieces);
 
     struct reply r;
-    reply_init(&r, 1, true);
+    reply_init(&r, size % 2 != 0 ? REPLY_CHAT : REPLY_COMPLETION, 1);
     reply_start(&r, 1);
     for (size_t i = 0; i < size; i += piece)
         reply_feed(&r, data[0] < 200 ? 200 : 500, text + i, MIN(piece, size - i), 2 + i);

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* numpy's streams, arrivals and prompts, against what numpy gave
+/* numpy's streams and arrivals, against what numpy gave
  * (tools/record-numpy.py). */
-#include "engine/tokenizer/tokenizer.h"
-#include "loadgen/dataset.h"
 #include "loadgen/numpy_random.h"
 #include "loadgen/schedule.h"
 #include "tests/unit/main.h"
@@ -102,14 +100,16 @@ START_TEST(test_schedule_equals_numpy_to_the_bit)
     json_t *row;
     json_array_foreach(json_object_get(record, "arrivals"), i, row) {
         struct schedule s;
+        struct numpy_legacy legacy;
         struct schedule_args args = {
             .num_requests = (size_t)real(row, "count"),
             .request_rate = real(row, "rate"),
             .burstiness = real(row, "burstiness"),
-            .seed = (uint32_t)real(row, "seed"),
+            .ramp_up = RAMP_UP_NONE,
         };
+        numpy_legacy_seed(&legacy, (uint32_t)real(row, "seed"));
         const json_t *times = json_object_get(row, "times");
-        ck_assert_int_eq(schedule_init(&s, &args, NULL), 0);
+        ck_assert_int_eq(schedule_init(&s, &args, &legacy, NULL), 0);
         ck_assert_uint_eq(s.len, json_array_size(times));
         for (j = 0; j < s.len; j++)
             ck_assert_double_eq(s.times_s[j], json_real_value(json_array_get(times, j)));
@@ -122,94 +122,20 @@ END_TEST
 START_TEST(test_schedule_infinite_rate_or_burstiness)
 {
     struct schedule s;
-    struct schedule_args args = {.num_requests = 4, .request_rate = INFINITY, .burstiness = 1};
-    ck_assert_int_eq(schedule_init(&s, &args, NULL), 0);
+    struct numpy_legacy legacy;
+    struct schedule_args args = {.num_requests = 4, .request_rate = INFINITY, .burstiness = 1,
+                                 .ramp_up = RAMP_UP_NONE};
+    numpy_legacy_seed(&legacy, 0);
+    ck_assert_int_eq(schedule_init(&s, &args, &legacy, NULL), 0);
     for (size_t i = 0; i < 4; i++)
         ck_assert_double_eq(s.times_s[i], 0);
     schedule_release(&s);
     args.request_rate = 2;
     args.burstiness = INFINITY;
-    ck_assert_int_eq(schedule_init(&s, &args, NULL), 0);
+    ck_assert_int_eq(schedule_init(&s, &args, &legacy, NULL), 0);
     for (size_t i = 0; i < 4; i++)
         ck_assert_double_eq_tol(s.times_s[i], 0.5 * (double)(i + 1), 1e-12);
     schedule_release(&s);
-}
-END_TEST
-
-/* Seed 0: the first draws of numpy.random.default_rng(0).integers(0, v). */
-static const struct {
-    int64_t vocab_size;
-    int32_t offsets[6];
-} offset_cases[] = {
-    {256000, {217759, 163062, 130850, 69065, 78804, 10489}},
-    {128000, {108879, 81531, 65425, 34532, 39402, 5244}},
-    {151643, {128991, 96590, 77510, 40911, 46680, 6213}},
-};
-
-START_TEST(test_dataset_ids_count_up_from_numpys_offsets)
-{
-    struct dataset d;
-    struct dataset_random_args args = {.num_prompts = 300, .input_len = 100, .output_len = 600,
-                                       .vocab_size = offset_cases[_i].vocab_size};
-    ck_assert_int_eq(dataset_init_random(&d, &args, NULL), 0);
-    ck_assert_uint_eq(d.len, 300);
-    for (size_t i = 0; i < 6; i++) {
-        const struct prompt *p = &d.prompts[i];
-        ck_assert_uint_eq(p->len, 100);
-        ck_assert_int_eq(p->output_len, 600);
-        for (size_t j = 0; j < p->len; j++)
-            ck_assert_int_eq(p->ids[j], (offset_cases[_i].offsets[i] + (int64_t)(i + j)) %
-                                            args.vocab_size);
-    }
-    dataset_release(&d);
-}
-END_TEST
-
-START_TEST(test_dataset_lengths_come_before_offsets)
-{
-    static const size_t in[] = {134, 113, 100, 76, 80};
-    static const int64_t out[] = {368, 305, 361, 519, 365};
-    static const int32_t offsets[] = {149849, 229581, 163203, 149329, 125072};
-    struct dataset d;
-    struct dataset_random_args args = {.num_prompts = 300, .input_len = 99, .output_len = 600,
-                                       .range_ratio = 0.5, .vocab_size = 256000};
-    ck_assert_int_eq(dataset_init_random(&d, &args, NULL), 0);
-    for (size_t i = 0; i < 5; i++) {
-        ck_assert_uint_eq(d.prompts[i].len, in[i]);
-        ck_assert_int_eq(d.prompts[i].output_len, out[i]);
-        ck_assert_int_eq(d.prompts[i].ids[0], offsets[i] + (int32_t)i);
-    }
-    dataset_release(&d);
-}
-END_TEST
-
-/* With a tokenizer prompts are texts of the wanted number of tokens. */
-START_TEST(test_dataset_texts_have_the_wanted_length)
-{
-    const char *dir = getenv("srcdir");
-    char path[512];
-    struct dataset d;
-    struct tokenizer *tok;
-    struct error err = {0};
-    snprintf(path, sizeof path, "%s/share/demo", dir != NULL ? dir : ".");
-    struct dataset_random_args args = {.num_prompts = 40, .input_len = 50, .output_len = 6,
-                                       .tokenizer_dir = path};
-    ck_assert_int_eq(tokenizer_load(path, &tok, &err), 0);
-    ck_assert_msg(dataset_init_random(&d, &args, &err) == 0, "%s", err.text);
-    size_t num_exact = 0;
-    for (size_t i = 0; i < d.len; i++) {
-        struct token_ids ids = {0};
-        const struct prompt *p = &d.prompts[i];
-        ck_assert_ptr_nonnull(p->text);
-        ck_assert_int_eq(tokenizer_encode(tok, p->text, p->text_bytes, false, true, 0, &ids,
-                                          &err), 0);
-        ck_assert_uint_eq(ids.len, p->len);
-        num_exact += p->len == 50 || p->len == 49; /* 49: a BOS comes before it */
-        token_ids_release(&ids);
-    }
-    ck_assert_uint_ge(num_exact, 20); /* ten corrections do not always do */
-    dataset_release(&d);
-    tokenizer_free(tok);
 }
 END_TEST
 
@@ -224,10 +150,6 @@ make_suite(void)
     tcase_add_test(tcase, test_generator_integers_equal_numpy);
     tcase_add_test(tcase, test_schedule_equals_numpy_to_the_bit);
     tcase_add_test(tcase, test_schedule_infinite_rate_or_burstiness);
-    tcase_add_loop_test(tcase, test_dataset_ids_count_up_from_numpys_offsets, 0,
-                        ARRAY_SIZE(offset_cases));
-    tcase_add_test(tcase, test_dataset_lengths_come_before_offsets);
-    tcase_add_test(tcase, test_dataset_texts_have_the_wanted_length);
     suite_add_tcase(suite, tcase);
     return suite;
 }

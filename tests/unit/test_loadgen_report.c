@@ -17,6 +17,7 @@
 static struct config config;
 static struct reply replies[4];
 static struct metrics metrics;
+static struct client_outcome outcome;
 static struct report report;
 static struct error error;
 static struct buf text;
@@ -26,8 +27,8 @@ static void
 make_reply(struct reply *r, unsigned start_ms, unsigned ttft_ms, unsigned n, unsigned gap_ms)
 {
     char event[] = "data: {\"choices\": [{\"text\": \"x\"}]}\n\n";
-    reply_init(r, 100, true);
-    r->due_ns = S + (uint64_t)start_ms * MS - 2 * MS;
+    reply_init(r, REPLY_COMPLETION, 100);
+    r->due_ns = r->ready_ns = S + (uint64_t)start_ms * MS - 2 * MS;
     reply_start(r, S + (uint64_t)start_ms * MS);
     for (unsigned i = 0; i < n; i++)
         reply_feed(r, 200, event, strlen(event),
@@ -39,13 +40,16 @@ static void
 setup(void)
 {
     ck_assert_int_eq(option_defaults(&config_table, &config, &error), 0);
-    ck_assert_int_eq(config_check(&config, &error), 0);
+    ck_assert_int_eq(config_settle(&config, &error), 0);
     make_reply(&replies[0], 0, 50, 11, 10);
     make_reply(&replies[1], 500, 100, 1, 0);
     make_reply(&replies[2], 800, 0, 0, 0);
     make_reply(&replies[3], 1000, 60, 101, 20);
-    metrics_init(&metrics, replies, ARRAY_SIZE(replies), 4);
+    outcome = (struct client_outcome){.num_sent = 4, .start_ns = S, .duration_s = 4, .cpu_s = 1};
+    struct metrics_args args = {replies, ARRAY_SIZE(replies), &outcome, &config};
+    metrics_init(&metrics, &args);
     report = (struct report){.config = &config, .model = "org/model", .metrics = &metrics,
+                             .outcome = &outcome,
                              .replies = replies, .num_replies = ARRAY_SIZE(replies)};
     report.date = (struct tm){.tm_year = 126, .tm_mon = 0, .tm_mday = 2, .tm_hour = 3,
                               .tm_min = 4, .tm_sec = 5};
@@ -66,6 +70,14 @@ static void
 set(const char *name, const char *value)
 {
     ck_assert_int_eq(option_set(&config_table, &config, name, value, &error), 0);
+}
+
+static void
+read_options(char **argv, int argc)
+{
+    size_t num_words;
+    int e = option_read_argv(&config_table, &config, argc, argv, NULL, 0, &num_words, &error);
+    ck_assert_msg(e == 0, "%s", error.text);
 }
 
 START_TEST(test_metrics_count_only_successes)
@@ -169,11 +181,76 @@ START_TEST(test_preamble_names_the_traffic)
 }
 END_TEST
 
-START_TEST(test_failures_are_counted_by_reason)
+START_TEST(test_failures_are_listed_and_counted_by_reason)
 {
-    report_failures(&report, &text);
+    report_errors(&report, &text);
     ck_assert_str_eq(buf_bytes(&text),
-                     "1 failed: connection failed; for example request 2: refused\n");
+                     "Failed requests during benchmark run detected (capping to 10):\n"
+                     "Error 0: refused\n");
+    buf_clear(&text);
+    report_own_table(&report, &text);
+    ck_assert_ptr_nonnull(strstr(buf_bytes(&text), "\n1 failed: connection failed; for example "
+                                                   "request 2: refused\n"));
+}
+END_TEST
+
+START_TEST(test_own_table_has_slip_and_intended_time)
+{
+    report_own_table(&report, &text);
+    ck_assert_ptr_nonnull(strstr(buf_bytes(&text),
+                                 "----------------Client and Server-----------------\n"
+                                 "Median schedule slip (ms):               2.00      \n"
+                                 "P99 schedule slip (ms):                  2.00      \n"
+                                 "Mean TTFT from intended time (ms):       72.00     \n"));
+    ck_assert_ptr_nonnull(strstr(buf_bytes(&text),
+                                 "Client CPU (% of one processor):         25.00     \n"));
+    ck_assert_ptr_null(strstr(buf_bytes(&text), "LIMITED"));
+}
+END_TEST
+
+/* A rate that was missed, or a thread that was always busy. */
+START_TEST(test_client_limited_by_slip_or_by_a_busy_thread)
+{
+    struct metrics_args args = {replies, ARRAY_SIZE(replies), &outcome, &config};
+    replies[3].ready_ns -= 10 * MS;
+    metrics_release(&metrics);
+    metrics_init(&metrics, &args);
+    ck_assert(!metrics.client_limited); /* all are due at once */
+    set("rate", "10");
+    metrics_release(&metrics);
+    metrics_init(&metrics, &args);
+    ck_assert(metrics.client_limited);
+    set("rate", "inf");
+    outcome.busiest_share = 0.95;
+    metrics_release(&metrics);
+    metrics_init(&metrics, &args);
+    ck_assert(metrics.client_limited);
+}
+END_TEST
+
+START_TEST(test_goodput_counts_those_within_all_limits)
+{
+    read_options((char *[]){"loadgen", "--goodput", "ttft:60", "e2el:150"}, 4);
+    ck_assert_int_eq(config_settle(&config, &error), 0);
+    struct metrics_args args = {replies, ARRAY_SIZE(replies), &outcome, &config};
+    metrics_release(&metrics);
+    metrics_init(&metrics, &args);
+    ck_assert_uint_eq(metrics.num_good, 1); /* the limit itself is good */
+    report_table(&report, &text);
+    ck_assert_ptr_nonnull(strstr(buf_bytes(&text),
+                                 "Request throughput (req/s):              0.75      \n"
+                                 "Request goodput (req/s):                 0.25      \n"));
+}
+END_TEST
+
+START_TEST(test_metadata_keeps_the_first_place_and_the_last_value)
+{
+    read_options((char *[]){"loadgen", "--metadata", "tp=1", " label = x y ", "completed=9"}, 5);
+    report_json(&report, false, &text);
+    const char *json = buf_bytes(&text);
+    ck_assert_ptr_nonnull(strstr(json, "\"label\": \"x y\", \"model_id\""));
+    ck_assert_ptr_nonnull(strstr(json, "\"num_prompts\": 1000, \"tp\": \"1\", "
+                                       "\"completed\": 3, \"request_rate\""));
 }
 END_TEST
 
@@ -188,9 +265,8 @@ START_TEST(test_json_has_vllms_keys_in_order)
         "max_output_tokens_per_s", "max_concurrent_requests", "rtfx", "mean_ttft_ms",
         "median_ttft_ms", "std_ttft_ms", "p99_ttft_ms", "mean_tpot_ms", "median_tpot_ms",
         "std_tpot_ms", "p99_tpot_ms", "mean_itl_ms", "median_itl_ms", "std_itl_ms",
-        "p99_itl_ms"};
-    set("save-detailed", "true");
-    report_json(&report, &text);
+        "p99_itl_ms", "loadgen"};
+    report_json(&report, true, &text);
     json_t *root = json_loads(buf_bytes(&text), 0, NULL);
     ck_assert_ptr_nonnull(root);
     size_t i = 0;
@@ -224,21 +300,113 @@ START_TEST(test_file_name_is_vllms)
 }
 END_TEST
 
-START_TEST(test_payload_has_vllms_fields)
+/* The body of a prompt of two ids, into `text`. */
+static void
+write_payload(const char *model)
 {
     int32_t ids[] = {1, 2};
     struct prompt prompt = {.ids = ids, .len = 2, .output_len = 7};
-    payload_completion(&config, "m\"", &prompt, &text);
+    struct payload payload;
+    buf_clear(&text);
+    ck_assert_msg(payload_init(&payload, &config, model, &error) == 0, "%s", error.text);
+    payload_write(&payload, &prompt, &text);
+    payload_release(&payload);
+}
+
+START_TEST(test_payload_has_vllms_fields)
+{
+    write_payload("m\"");
     ck_assert_str_eq(buf_bytes(&text),
                      "{\"model\": \"m\\\"\", \"prompt\": [1, 2], \"repetition_penalty\": 1.0, "
                      "\"max_tokens\": 7, \"logprobs\": null, \"stream\": true, "
                      "\"stream_options\": {\"include_usage\": true}, \"ignore_eos\": true}");
-    buf_clear(&text);
     set("ignore-eos", "false");
     set("temperature", "0");
-    payload_completion(&config, "m", &prompt, &text);
-    ck_assert_ptr_null(strstr(buf_bytes(&text), "ignore_eos"));
-    ck_assert_ptr_nonnull(strstr(buf_bytes(&text), ", \"temperature\": 0.0}"));
+    set("repetition-penalty", "1.5");
+    set("extra-body", "{\"max_tokens\": 3, \"x\": [1.50, \"\u00e9\", {}]}");
+    write_payload("m");
+    ck_assert_str_eq(buf_bytes(&text),
+                     "{\"model\": \"m\", \"prompt\": [1, 2], \"repetition_penalty\": 1.5, "
+                     "\"max_tokens\": 3, \"logprobs\": null, \"stream\": true, "
+                     "\"stream_options\": {\"include_usage\": true}, \"temperature\": 0.0, "
+                     "\"x\": [1.5, \"\\u00e9\", {}]}");
+}
+END_TEST
+
+START_TEST(test_payload_of_chat_is_one_part_of_text)
+{
+    char hi[] = "h\"i";
+    struct prompt prompt = {.text = hi, .text_bytes = 3, .len = 1, .output_len = 7};
+    struct payload payload;
+    set("backend", "openai-chat");
+    ck_assert_int_eq(payload_init(&payload, &config, "m", &error), 0);
+    payload_write(&payload, &prompt, &text);
+    payload_release(&payload);
+    ck_assert_str_eq(buf_bytes(&text),
+                     "{\"model\": \"m\", \"messages\": [{\"role\": \"user\", \"content\": "
+                     "[{\"type\": \"text\", \"text\": \"h\\\"i\"}]}], \"max_completion_tokens\": 7, "
+                     "\"stream\": true, \"stream_options\": {\"include_usage\": true}, "
+                     "\"ignore_eos\": true}");
+}
+END_TEST
+
+START_TEST(test_payload_refuses_an_extra_body_that_is_no_object)
+{
+    static const char *const bad[] = {"", "x", "[]", "{\"a\": }", "{} {}"};
+    struct payload payload;
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        set("extra-body", bad[i]);
+        ck_assert_int_lt(payload_init(&payload, &config, "m", &error), 0);
+        ck_assert_ptr_nonnull(strstr(error.text, "--extra-body"));
+        payload_release(&payload);
+    }
+}
+END_TEST
+
+/* Options that contradict, each named. */
+START_TEST(test_config_settle_refuses_what_contradicts)
+{
+    static const struct {
+        const char *name, *value, *said;
+    } cases[] = {
+        {"random-range-ratio", "1", "random-range-ratio"},
+        {"random-range-ratio", "{\"input\": 2}", "random-range-ratio"},
+        {"random-range-ratio", "x", "random-range-ratio"},
+        {"goodput", "itl:3", "--goodput"},
+        {"goodput", "ttft:", "--goodput"},
+        {"header", "novalue", "--header"},
+        {"metadata", "novalue", "--metadata"},
+        {"endpoint", "v1", "--endpoint"},
+        {"ramp-up-strategy", "linear", "ramp-up"},
+        {"ramp-up-start-rps", "1", "ramp-up"},
+        {"dataset-path", "f", "--dataset-path"},
+        {"dataset-name", "sharegpt", "--dataset-path"},
+        {"duration", "3", "--duration"},
+        {"compare", "one", "--compare"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct config c = {0};
+        ck_assert_int_eq(option_defaults(&config_table, &c, &error), 0);
+        ck_assert_int_eq(option_set(&config_table, &c, cases[i].name, cases[i].value, &error), 0);
+        ck_assert_msg(config_settle(&c, &error) < 0, "%s %s", cases[i].name, cases[i].value);
+        ck_assert_msg(strstr(error.text, cases[i].said) != NULL, "%s: %s", cases[i].name,
+                      error.text);
+        option_release(&config_table, &c);
+    }
+}
+END_TEST
+
+START_TEST(test_config_settle_spreads_the_lengths)
+{
+    set("input-len", "5");
+    set("output-len", "6");
+    set("random-range-ratio", "{\"input\": 0.25, \"output\": 0.5}");
+    ck_assert_int_eq(config_settle(&config, &error), 0);
+    ck_assert_int_eq(config.random_input_len, 5);
+    ck_assert_int_eq(config.random_output_len, 6);
+    ck_assert_int_eq(config.prefix_repetition_output_len, 6);
+    ck_assert_double_eq(config.random_input_range, 0.25);
+    ck_assert_double_eq(config.random_output_range, 0.5);
 }
 END_TEST
 
@@ -278,10 +446,18 @@ make_suite(void)
     tcase_add_test(tcase, test_table_is_vllms_byte_for_byte);
     tcase_add_test(tcase, test_table_queue_only_with_a_cap);
     tcase_add_test(tcase, test_preamble_names_the_traffic);
-    tcase_add_test(tcase, test_failures_are_counted_by_reason);
+    tcase_add_test(tcase, test_failures_are_listed_and_counted_by_reason);
+    tcase_add_test(tcase, test_own_table_has_slip_and_intended_time);
+    tcase_add_test(tcase, test_client_limited_by_slip_or_by_a_busy_thread);
+    tcase_add_test(tcase, test_goodput_counts_those_within_all_limits);
+    tcase_add_test(tcase, test_metadata_keeps_the_first_place_and_the_last_value);
     tcase_add_test(tcase, test_json_has_vllms_keys_in_order);
     tcase_add_test(tcase, test_file_name_is_vllms);
     tcase_add_test(tcase, test_payload_has_vllms_fields);
+    tcase_add_test(tcase, test_payload_of_chat_is_one_part_of_text);
+    tcase_add_test(tcase, test_payload_refuses_an_extra_body_that_is_no_object);
+    tcase_add_test(tcase, test_config_settle_refuses_what_contradicts);
+    tcase_add_test(tcase, test_config_settle_spreads_the_lengths);
     tcase_add_test(tcase, test_config_url_and_percentiles);
     suite_add_tcase(suite, tcase);
     return suite;

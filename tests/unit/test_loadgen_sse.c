@@ -121,7 +121,7 @@ feed_at(struct reply *r, unsigned ms, const char *text)
 START_TEST(test_reply_times_are_those_of_token_events)
 {
     struct reply r;
-    reply_init(&r, 10, true);
+    reply_init(&r, REPLY_COMPLETION, 10);
     r.due_ns = 5 * MS;
     reply_start(&r, 10 * MS);
     feed_at(&r, 20, ": ping\n\ndata: {\"choices\": []}\n\n");
@@ -149,7 +149,7 @@ END_TEST
 START_TEST(test_reply_without_usage_counts_events)
 {
     struct reply r;
-    reply_init(&r, 10, false);
+    reply_init(&r, REPLY_COMPLETION, 10);
     feed_at(&r, 1, TOKEN("a") TOKEN("b"));
     reply_finish(&r, 200, NULL, 2 * MS);
     ck_assert_int_eq(r.status, REPLY_SUCCEEDED); /* [DONE] is not needed */
@@ -182,7 +182,7 @@ static const struct {
 START_TEST(test_reply_failures_have_a_reason_and_an_example)
 {
     struct reply r;
-    reply_init(&r, 10, false);
+    reply_init(&r, REPLY_COMPLETION, 10);
     reply_feed(&r, failures[_i].status, failures[_i].body, strlen(failures[_i].body), MS);
     reply_finish(&r, failures[_i].status, failures[_i].transport, 2 * MS);
     ck_assert_int_eq(r.status, REPLY_FAILED);
@@ -198,7 +198,7 @@ END_TEST
 START_TEST(test_reply_null_error_is_none)
 {
     struct reply r;
-    reply_init(&r, 10, false);
+    reply_init(&r, REPLY_COMPLETION, 10);
     feed_at(&r, 1, "data: {\"error\": null, \"choices\": [{\"text\": \"a\"}]}\n\n");
     reply_finish(&r, 200, NULL, 2 * MS);
     ck_assert_int_eq(r.status, REPLY_SUCCEEDED);
