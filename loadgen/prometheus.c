@@ -78,7 +78,13 @@ end_of_labels(const char *at, const char *end)
     return NULL;
 }
 
-/* `text` ends in a line end or a NUL. */
+static bool
+is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+/* `*end` is the line end: a number stops there, if not before it. */
 static bool
 read_line(const char *text, const char *end, struct line *ret)
 {
@@ -91,11 +97,15 @@ read_line(const char *text, const char *end, struct line *ret)
     ret->labels = p;
     if (p < end && *p == '{')
         p = end_of_labels(p, end);
-    if (p == NULL || p == end || ret->name_len == 0 || text[0] == '#')
+    if (p == NULL || ret->name_len == 0 || text[0] == '#')
         return false;
     ret->labels_len = (size_t)(p - ret->labels);
+    while (p < end && is_space(*p))
+        p++;
+    if (p == end)
+        return false;
     ret->value = strtod(p, &number_end);
-    return number_end > p && number_end <= end;
+    return number_end > p && is_space(*number_end);
 }
 
 static void

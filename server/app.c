@@ -105,7 +105,8 @@ app_init(struct app *a, uv_loop_t *loop, const struct app_config *cfg, struct er
     if (getrandom(&a->id_key, sizeof a->id_key, 0) != (ssize_t)sizeof a->id_key)
         a->id_key = mono_ns();
     if (auth_init(&a->auth, cfg->api_keys, cfg->num_api_keys) < 0
-        || metrics_init(&a->metrics) < 0) {
+        || metrics_init(&a->metrics) < 0
+        || (a->host = metrics_host_new(&(struct metrics_host_args){0})) == NULL) {
         app_release(a);
         return error_set(err, ERR_NOMEM, "out of memory for the server");
     }
@@ -136,6 +137,7 @@ app_release(struct app *a)
     ASSERT(!a->handles_open && list_empty(&a->completions));
     auth_release(&a->auth);
     metrics_release(&a->metrics);
+    metrics_host_free(a->host);
 }
 
 void

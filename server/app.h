@@ -30,6 +30,7 @@
 #include "server/auth.h"
 #include "server/http.h"
 #include "server/metrics.h"
+#include "server/metrics_host.h"
 #include "server/params.h"
 #include "util/base.h"
 #include "util/error.h"
@@ -88,6 +89,7 @@ struct app {
     struct param_limits limits;
     struct sampling_defaults defaults;
     struct metrics metrics;
+    struct metrics_host *host;           /* owned: the machine's metrics */
 
     struct list completions;             /* of struct completion, oldest first */
     int64_t num_completions;             /* client requests whose answer is owed */

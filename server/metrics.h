@@ -2,11 +2,12 @@
 /*
  * Counters and histograms of the server, and the text of GET /metrics
  * (Prometheus 0.0.4): vLLM's names, labels and at least its buckets, then
- * http_* and process_*, then what only llmd has (llmd:*). Loop thread; the
- * engine's own numbers are read from its atomics, so a scrape never waits.
+ * what only llmd has (llmd:*), http_*, process_*, and the machine's. Loop thread;
+ * the engine's own numbers are read from its atomics, so a scrape never waits.
  *
  *   metrics.c       counting
  *   metrics_text.c  the text
+ *   metrics_host.c  the text of the process and its machine
  */
 #ifndef SERVER_METRICS_H
 #define SERVER_METRICS_H

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/app.h"
+#include "server/metrics_host.h"
 #include "server/routes.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 /* A page being written. */
 struct page {
@@ -269,7 +267,7 @@ print_llmd(struct page *p)
     print_hist(p, "llmd:events_per_wakeup", "Engine events taken at once.", &m->drain_events);
 }
 
-/* ---- http_*, process_* --------------------------------------------------- */
+/* ---- http_* -------------------------------------------------------------- */
 
 static void
 print_http_counts(struct page *p)
@@ -322,56 +320,6 @@ print_http_durations(struct page *p)
     }
 }
 
-static void
-print_process_value(struct page *p, const char *name, const char *type, const char *help,
-                    double value)
-{
-    print_help(p, name, type, help);
-    buf_printf(p->out, "%s %.17g\n", name, value);
-}
-
-static int
-count_open_fds(void)
-{
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    if (d == NULL)
-        return 0;
-    while (readdir(d) != NULL)
-        n++;
-    closedir(d);
-    return MAX(n - 3, 0); /* ".", "..", and the directory itself */
-}
-
-static void
-print_process(struct page *p)
-{
-    struct rusage u = {0};
-    struct rlimit limit = {0};
-    unsigned long pages = 0, resident = 0;
-    getrusage(RUSAGE_SELF, &u);
-    getrlimit(RLIMIT_NOFILE, &limit);
-    FILE *f = fopen("/proc/self/statm", "re");
-    if (f != NULL) {
-        if (fscanf(f, "%lu %lu", &pages, &resident) != 2)
-            pages = resident = 0;
-        fclose(f);
-    }
-    double page = (double)sysconf(_SC_PAGESIZE);
-    double cpu = (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec)
-                 + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
-    print_process_value(p, "process_virtual_memory_bytes", "gauge", "Virtual memory.",
-                        (double)pages * page);
-    print_process_value(p, "process_resident_memory_bytes", "gauge", "Resident memory.",
-                        (double)resident * page);
-    print_process_value(p, "process_start_time_seconds", "gauge", "Start, in unix time.",
-                        (double)p->app->started_s);
-    print_process_value(p, "process_cpu_seconds_total", "counter", "User and system time.", cpu);
-    print_process_value(p, "process_open_fds", "gauge", "Open descriptors.", count_open_fds());
-    print_process_value(p, "process_max_fds", "gauge", "Most descriptors.",
-                        (double)limit.rlim_cur);
-}
-
 void
 metrics_write(const struct app *a, struct buf *ret)
 {
@@ -395,5 +343,6 @@ metrics_write(const struct app *a, struct buf *ret)
     print_http_sizes(&p, "http_request_size_bytes", "Bytes of request bodies.", false);
     print_http_sizes(&p, "http_response_size_bytes", "Bytes of answers.", true);
     print_http_durations(&p);
-    print_process(&p);
+    metrics_host_write_process(a->started_s, ret);
+    metrics_host_write(a->host, ret);
 }

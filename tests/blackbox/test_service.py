@@ -28,6 +28,8 @@ import unittest
 import llmd
 from llmd import Llmd
 
+CC = os.environ.get("CC", "cc").split()[0]
+
 LONG = {"max_tokens": 1900, "ignore_eos": True, "temperature": 0}
 
 
@@ -804,6 +806,46 @@ class Metrics(unittest.TestCase):
         self.assertEqual(value, 1)
         self.assertEqual(int(info["block_size"]), 16)
         self.assertGreater(int(info["num_gpu_blocks"]), 0)
+
+    def test_machine_is_what_the_kernel_says(self):
+        before = self.server.metrics()
+        for name in ("llmd_host_cpu_busy_seconds_total", "llmd_host_cpu_seconds_total",
+                     "llmd_host_memory_total_bytes", "llmd_host_memory_available_bytes",
+                     "process_cpu_seconds_total", "process_resident_memory_bytes",
+                     "process_virtual_memory_bytes", "process_start_time_seconds",
+                     "process_open_fds", "process_max_fds"):
+            (labels, value), = before[name]
+            self.assertEqual(labels, {}, name)
+            self.assertGreater(value, 0, name)
+        with open("/proc/meminfo", encoding="ascii") as f:
+            total_kib = int(re.search(r"MemTotal: +(\d+) kB", f.read()).group(1))
+        self.assertEqual(before["llmd_host_memory_total_bytes"][0][1], total_kib * 1024)
+        available = before["llmd_host_memory_available_bytes"][0][1]
+        self.assertLess(available, total_kib * 1024)
+        counters = ("llmd_host_cpu_busy_seconds_total", "llmd_host_cpu_seconds_total",
+                    "process_cpu_seconds_total")
+        after = before
+        while not all(after[c][0][1] > before[c][0][1] for c in counters):
+            self.server.complete(max_tokens=20, ignore_eos=True)
+            after = self.server.metrics()
+        self.assertLessEqual(after[counters[0]][0][1], after[counters[1]][0][1])
+
+    @unittest.skipUnless(shutil.which(CC), "no compiler for a driver's library")
+    def test_gpu_is_what_the_driver_says(self):
+        source = os.path.join(llmd.TOP, "tests", "unit", "fake_nvml.c")
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run([CC, "-shared", "-fPIC", source, "-o",
+                            os.path.join(folder, "libnvidia-ml.so.1")], check=True)
+            with Llmd(env={"LD_LIBRARY_PATH": folder}) as server:
+                # a thread reads it, from the first page on
+                llmd.wait_for("a GPU", lambda: "llmd_gpu_power_watts" in server.metrics(), 10)
+                samples = server.metrics()
+        for name, value in (("llmd_gpu_memory_total_bytes", 80 << 30),
+                            ("llmd_gpu_memory_used_bytes", 20 << 30),
+                            ("llmd_gpu_utilization_ratio", 0.75),
+                            ("llmd_gpu_power_watts", 250.5),
+                            ("llmd_gpu_energy_joules_total", 5000000001.25)):
+            self.assertEqual(samples[name], [({"gpu": "0"}, value)], name)
 
     def test_histograms_are_cumulative(self):
         self.server.complete(max_tokens=5, ignore_eos=True)
