@@ -32,23 +32,24 @@ age_ns(const struct cmsghdr *stamped)
     return stamp.tv_sec != 0 && age > 0 && age < AGE_MAX_NS ? (uint64_t)age : 0;
 }
 
-uint64_t
-arrival_ns(int socket)
+ssize_t
+arrival_receive(int socket, void *bytes, size_t len, int flags, uint64_t *ret_ns)
 {
-    char byte;
     union {
         struct cmsghdr header;
         char bytes[256];
     } control;
-    struct iovec vec = {&byte, 1};
+    struct iovec vec = {bytes, len};
     struct msghdr message = {.msg_iov = &vec, .msg_iovlen = 1, .msg_control = &control,
                              .msg_controllen = sizeof control};
     uint64_t age = 0;
-    if (recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT) > 0) {
+    ssize_t n = recvmsg(socket, &message, flags | MSG_DONTWAIT);
+    if (n > 0) {
         for (struct cmsghdr *h = CMSG_FIRSTHDR(&message); h != NULL; h = CMSG_NXTHDR(&message, h)) {
             if (h->cmsg_level == SOL_SOCKET && h->cmsg_type == SO_TIMESTAMPING)
                 age = age_ns(h);
         }
     }
-    return mono_ns() - age;
+    *ret_ns = mono_ns() - age;
+    return n;
 }

@@ -8,14 +8,15 @@
 
 #include "util/base.h"
 
+#include <sys/types.h>
+
 /* Has the kernel stamp what a socket receives from now on. */
 void arrival_watch(int socket);
 
 /*
- * When the first unread byte of a socket came, in CLOCK_MONOTONIC; now, where
- * there is no stamp. Bytes that came one after another and lie unread together
- * have one stamp, the last.
+ * As recv without waiting; `flags` may be MSG_PEEK. *ret_ns: when the last of
+ * these bytes came, in CLOCK_MONOTONIC; now, where there is no stamp.
  */
-uint64_t arrival_ns(int socket);
+ssize_t arrival_receive(int socket, void *bytes, size_t len, int flags, uint64_t *ret_ns);
 
 #endif

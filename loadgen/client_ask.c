@@ -56,7 +56,7 @@ client_ask(struct client *c, const char *path, const struct buf *body, struct bu
     client_watch_signals(c);
     if (http_start(&c->lanes[0].http, &q.transfer, err) == 0) {
         uv_run(&c->lanes[0].loop, UV_RUN_DEFAULT);
-        if (q.transfer.easy != NULL) { /* Ctrl-C */
+        if (q.transfer.connection != NULL) { /* Ctrl-C */
             http_cancel(&q.transfer);
             q.transfer.status = 0;
             error_set(err, ERR_CANCELLED, "interrupted");

@@ -151,6 +151,15 @@ check_actions(const struct config *c, struct error *err)
     return 0;
 }
 
+/* As in vllm bench serve, an empty list is the default one. */
+static int
+settle_metrics(struct config *c, struct error *err)
+{
+    if (c->percentile_metrics[0] != '\0')
+        return 0;
+    return option_set(&config_table, c, "percentile-metrics", "ttft,tpot,itl", err);
+}
+
 static int
 settle_endpoint(struct config *c, struct error *err)
 {
@@ -185,6 +194,8 @@ config_settle(struct config *c, struct error *err)
     int e = settle_range_ratio(c, err);
     if (e == 0)
         e = settle_goodput(c, err);
+    if (e == 0)
+        e = settle_metrics(c, err);
     if (e == 0)
         e = settle_endpoint(c, err);
     if (e == 0)
@@ -229,6 +240,7 @@ config_percentiles(const struct config *c, double ret_percents[CONFIG_PERCENTILE
     for (;;) {
         char *end;
         double v = strtod(p, &end);
+        end += strspn(end, " ");
         if (end == p || (*end != ',' && *end != '\0') || !(v >= 0 && v <= 100))
             return error_set(err, ERR_INVALID, "option '--metric-percentiles': '%.100s' is not "
                              "a list of numbers in the range 0..100", c->metric_percentiles);

@@ -1,239 +1,279 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * libcurl says which sockets it waits for (on_socket) and when it wants to be
- * called anyway (on_timeout); libuv tells it what happened. Finished transfers
- * are taken out after each call into libcurl, never from inside of it.
- */
-#include "loadgen/http.h"
-#include "loadgen/arrival.h"
+/* A request over a connection: written, its answer read, the connection kept. */
+#include "loadgen/http_private.h"
 
-#include <poll.h>
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
 
-#define CONNECT_TIMEOUT_S 30L
-#define MAX_IDLE_CONNECTIONS 65536L
+/* ---- the request ---- */
 
-/* A socket that libcurl waits for; freed when its handle has closed. */
-struct watch {
-    uv_poll_t poll;
-    struct http *http;
-    curl_socket_t socket;
-};
-
-static int
-on_new_socket(void *arg, curl_socket_t socket, curlsocktype purpose)
+static bool
+has_header(const struct curl_slist *headers, const char *name)
 {
-    (void)arg;
-    (void)purpose;
-    arrival_watch(socket);
-    return CURL_SOCKOPT_OK;
+    size_t len = strlen(name);
+    for (; headers != NULL; headers = headers->next) {
+        if (strncasecmp(headers->data, name, len) == 0 &&
+            (headers->data[len] == ':' || headers->data[len] == ';'))
+            return true;
+    }
+    return false;
 }
 
-/* ---- transfers ---- */
-
 static void
+write_headers(const struct curl_slist *headers, struct buf *b)
+{
+    for (; headers != NULL; headers = headers->next) {
+        size_t len = strlen(headers->data);
+        char last = len > 0 ? headers->data[len - 1] : ':';
+        if (last == ';')
+            buf_printf(b, "%.*s:\r\n", (int)(len - 1), headers->data);
+        else if (last != ':')
+            buf_printf(b, "%s\r\n", headers->data);
+    }
+}
+
+/* "http://user@host:1/path?x" gives Host "host:1" and the target "/path?x". */
+static void
+write_request(struct http_transfer *t)
+{
+    struct buf *b = &t->request;
+    const char *host = strstr(t->url, "://");
+    host = host != NULL ? host + 3 : t->url;
+    size_t host_len = strcspn(host, "/?#");
+    const char *target = host + host_len, *user = memchr(host, '@', host_len);
+    size_t target_len = strcspn(target, "#");
+    if (user != NULL) {
+        host_len -= (size_t)(user + 1 - host);
+        host = user + 1;
+    }
+    buf_printf(b, "%s %s%.*s HTTP/1.1\r\nHost: %.*s\r\n", t->body != NULL ? "POST" : "GET",
+               target[0] == '/' ? "" : "/", (int)target_len, target, (int)host_len, host);
+    if (!has_header(t->headers, "Accept"))
+        buf_puts(b, "Accept: */*\r\n");
+    write_headers(t->headers, b);
+    if (t->body != NULL)
+        buf_printf(b, "Content-Length: %zu\r\n", t->body_bytes);
+    buf_puts(b, "\r\n");
+    buf_append(b, t->body, t->body != NULL ? t->body_bytes : 0);
+}
+
+/* ---- ends ---- */
+
+/* Takes the transfer off its connection, which may be NULL. */
+static struct http_connection *
 detach(struct http_transfer *t)
 {
-    struct http *http = t->http;
+    struct http_connection *c = t->connection;
     list_remove(&t->node);
-    curl_multi_remove_handle(http->multi, t->easy);
-    if (http->num_idle < HTTP_IDLE_MAX)
-        http->idle[http->num_idle++] = t->easy;
-    else
-        curl_easy_cleanup(t->easy);
-    t->easy = NULL;
+    http_response_release(&t->response);
+    buf_release(&t->request);
+    t->connection = NULL;
+    if (c != NULL)
+        c->transfer = NULL;
+    return c;
 }
 
 static void
-take_finished(struct http *http)
+keep_idle(struct http_connection *c)
 {
-    CURLMsg *message;
-    int left;
-    while ((message = curl_multi_info_read(http->multi, &left)) != NULL) {
-        if (message->msg != CURLMSG_DONE)
-            continue;
-        struct http_transfer *t;
-        CURLcode code = message->data.result;
-        long status = 0;
-        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&t);
-        curl_easy_getinfo(message->easy_handle, CURLINFO_RESPONSE_CODE, &status);
-        t->status = (int)status;
-        detach(t);
-        const char *text = t->error_text[0] != '\0' ? t->error_text : curl_easy_strerror(code);
-        t->on_done(t, code == CURLE_OK ? NULL : text);
+    if (http_connection_wait(c, 0) != 0) {
+        http_connection_close(c);
+        return;
     }
+    c->was_used = true;
+    list_prepend(&c->http->idle, &c->node);
 }
 
 static void
-on_poll(uv_poll_t *poll, int status, int events)
+end(struct http_transfer *t, const char *error)
 {
-    struct watch *w = container_of(poll, struct watch, poll);
-    struct http *http = w->http;
-    int flags = status < 0 ? CURL_CSELECT_ERR : 0, running;
-    if ((events & UV_READABLE) != 0)
-        flags |= CURL_CSELECT_IN;
-    http->arrival_ns = (events & UV_READABLE) != 0 ? arrival_ns(w->socket) : mono_ns();
-    if ((events & UV_WRITABLE) != 0)
-        flags |= CURL_CSELECT_OUT;
-    curl_multi_socket_action(http->multi, w->socket, flags, &running);
-    take_finished(http);
+    bool keep = error == NULL && t->response.keeps_alive;
+    t->status = t->response.status;
+    struct http_connection *c = detach(t);
+    if (keep)
+        keep_idle(c);
+    t->on_done(t, error); /* may be a text of the connection, and free `t` */
+    if (!keep && c != NULL)
+        http_connection_close(c);
 }
 
-static void
-on_timer(uv_timer_t *timer)
+static struct http_transfer *
+first_failed(struct http *http)
 {
-    struct http *http = container_of(timer, struct http, timer);
-    int running;
-    http->arrival_ns = mono_ns();
-    curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-    take_finished(http);
-}
-
-static void
-free_watch(uv_handle_t *handle)
-{
-    free(container_of((uv_poll_t *)handle, struct watch, poll));
-}
-
-static struct watch *
-add_watch(struct http *http, curl_socket_t socket)
-{
-    struct watch *w = calloc(1, sizeof *w);
-    if (w == NULL)
-        return NULL;
-    w->http = http;
-    w->socket = socket;
-    if (uv_poll_init_socket(http->loop, &w->poll, socket) != 0) {
-        free(w);
-        return NULL;
+    list_for_each(pos, &http->transfers) {
+        struct http_transfer *t = container_of(pos, struct http_transfer, node);
+        if (t->error != NULL)
+            return t;
     }
-    curl_multi_assign(http->multi, socket, w);
-    return w;
+    return NULL;
 }
 
-static int
-on_socket(CURL *easy, curl_socket_t socket, int what, void *arg, void *socket_arg)
+static void
+on_soon(uv_timer_t *timer)
 {
-    struct http *http = arg;
-    struct watch *w = socket_arg;
-    (void)easy;
-    if (what == CURL_POLL_REMOVE) {
-        if (w != NULL) {
-            uv_poll_stop(&w->poll);
-            uv_close((uv_handle_t *)&w->poll, free_watch);
-            curl_multi_assign(http->multi, socket, NULL);
+    struct http *http = container_of(timer, struct http, soon);
+    struct http_transfer *t;
+    while ((t = first_failed(http)) != NULL)
+        end(t, t->error);
+}
+
+/* As `end`, but not inside http_start, whose caller does not expect it. */
+static void
+fail(struct http_transfer *t, const char *error)
+{
+    struct http *http = t->http;
+    if (!http->is_starting) {
+        end(t, error);
+        return;
+    }
+    t->error = error;
+    uv_timer_start(&http->soon, on_soon, 0, 0);
+}
+
+/* The connection broke. One that was kept may have been closed by the server
+ * just before this request, which then goes over a new one. */
+static void
+fail_or_send_again(struct http_transfer *t, const char *error)
+{
+    struct http_connection *c = t->connection;
+    struct error err;
+    if (!c->was_used || t->response.has_begun) {
+        fail(t, error);
+        return;
+    }
+    c->transfer = NULL;
+    http_connection_close(c);
+    t->connection = NULL;
+    t->num_sent = 0;
+    if (http_connect(t->http, t, &err) < 0)
+        fail(t, "out of memory for a connection");
+}
+
+/* ---- deadlines ---- */
+
+static void
+on_deadline(uv_timer_t *timer)
+{
+    struct http *http = container_of(timer, struct http, deadline);
+    while (!list_empty(&http->transfers)) {
+        struct http_transfer *t =
+            container_of(http->transfers.next, struct http_transfer, node);
+        uint64_t now_ns = mono_ns();
+        if (t->deadline_ns == 0 || t->deadline_ns > now_ns) {
+            uint64_t left_ns = t->deadline_ns != 0 ? t->deadline_ns - now_ns : 1000000000;
+            uv_timer_start(timer, on_deadline, left_ns / 1000000 + 1, 0);
+            return;
         }
-        return 0;
+        end(t, "timed out");
     }
-    if (w == NULL) {
-        w = add_watch(http, socket);
-        http->new_socket = socket;
-    }
-    if (w == NULL)
-        return -1;
-    int events = (what != CURL_POLL_OUT ? UV_READABLE : 0) |
-                 (what != CURL_POLL_IN ? UV_WRITABLE : 0);
-    return uv_poll_start(&w->poll, events, on_poll) == 0 ? 0 : -1;
 }
 
-static int
-on_timeout(CURLM *multi, long timeout_ms, void *arg)
+static void
+set_deadline(struct http_transfer *t)
 {
-    struct http *http = arg;
-    (void)multi;
-    if (timeout_ms < 0)
-        uv_timer_stop(&http->timer);
-    else
-        uv_timer_start(&http->timer, on_timer, (uint64_t)timeout_ms, 0);
-    return 0;
+    struct http *http = t->http;
+    t->deadline_ns = t->timeout_ms > 0 ? mono_ns() + (uint64_t)t->timeout_ms * 1000000 : 0;
+    if (t->timeout_ms > 0 && list_empty(&http->transfers))
+        uv_timer_start(&http->deadline, on_deadline, (uint64_t)t->timeout_ms, 0);
 }
 
-static size_t
-on_write(char *bytes, size_t size, size_t count, void *arg)
+/* ---- bytes ---- */
+
+static void
+on_body(void *arg, const char *bytes, size_t len)
 {
     struct http_transfer *t = arg;
-    if (t->status == 0) {
-        long status = 0;
-        curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
-        t->status = (int)status;
-    }
-    t->on_data(t, bytes, size * count);
-    return size * count;
+    t->status = t->response.status;
+    t->on_data(t, bytes, len);
 }
+
+/* Sends as much as the socket takes, and waits for the rest and the answer. */
+static void
+send_rest(struct http_connection *c)
+{
+    struct http_transfer *t = c->transfer;
+    size_t len = buf_len(&t->request) - t->num_sent;
+    ssize_t n = len > 0 ? http_connection_send(c, buf_bytes(&t->request) + t->num_sent, len) : 0;
+    if (n < 0 && errno != EAGAIN) {
+        fail_or_send_again(t, strerror(errno));
+        return;
+    }
+    t->num_sent += n > 0 ? (size_t)n : 0;
+    bool is_sent = t->num_sent == buf_len(&t->request);
+    if (http_connection_wait(c, UV_READABLE | (is_sent ? 0 : UV_WRITABLE)) != 0)
+        fail(t, "out of memory for a connection");
+}
+
+/* Whether there may be more to read at once. */
+static bool
+receive(struct http_connection *c)
+{
+    struct http *http = c->http;
+    struct http_transfer *t = c->transfer;
+    ssize_t n = http_connection_receive(c, http->bytes, sizeof http->bytes, &http->arrival_ns);
+    if (n < 0 && errno == EAGAIN)
+        return false;
+    if (n < 0) {
+        fail_or_send_again(t, strerror(errno));
+        return false;
+    }
+    if (n == 0) {
+        const char *wrong = http_response_end(&t->response);
+        if (wrong != NULL)
+            fail_or_send_again(t, wrong);
+        else
+            end(t, NULL);
+        return false;
+    }
+    const char *wrong = http_response_feed(&t->response, http->bytes, (size_t)n);
+    if (wrong != NULL || t->response.state == RESPONSE_DONE) {
+        end(t, wrong);
+        return false;
+    }
+    return c->is_tls; /* which may have more than the socket shows */
+}
+
+void
+http_ready(struct http_connection *c, int events)
+{
+    if ((events & UV_WRITABLE) != 0)
+        send_rest(c); /* may end the transfer; `c` is freed in a later turn at the earliest */
+    if (c->transfer == NULL || (events & UV_READABLE) == 0)
+        return;
+    while (receive(c))
+        ;
+}
+
+void
+http_connected(struct http_connection *c)
+{
+    send_rest(c);
+}
+
+void
+http_not_connected(struct http_connection *c, const char *error)
+{
+    fail(c->transfer, error);
+}
+
+/* ---- life ---- */
 
 int
 http_init(struct http *http, uv_loop_t *loop, bool insecure, struct curl_slist *addresses,
           struct error *err)
 {
-    *http = (struct http){.loop = loop, .insecure = insecure, .addresses = addresses};
+    http->loop = loop;
+    http->insecure = insecure;
+    http->addresses = addresses;
     list_init(&http->transfers);
-    http->multi = curl_multi_init();
-    if (http->multi == NULL)
+    list_init(&http->idle);
+    if (http_multi_init(http) < 0)
         return error_set(err, ERR_NOMEM, "cannot start libcurl");
-    uv_timer_init(loop, &http->timer);
-    curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-    curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
-    curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, on_timeout);
-    curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
-    curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, MAX_IDLE_CONNECTIONS);
+    uv_timer_init(loop, &http->deadline);
+    uv_timer_init(loop, &http->soon);
+    uv_unref((uv_handle_t *)&http->deadline);
     return 0;
-}
-
-/* A handle with all that is the same for every request. */
-static CURL *
-new_easy(const struct http *http)
-{
-    CURL *e = curl_easy_init();
-    if (e == NULL)
-        return NULL;
-    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(e, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT_S);
-    curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_write);
-    curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, on_new_socket);
-    curl_easy_setopt(e, CURLOPT_RESOLVE, http->addresses);
-    if (http->insecure) {
-        curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 0L);
-        curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 0L);
-    }
-    return e;
-}
-
-static void
-set_request(CURL *e, struct http_transfer *t)
-{
-    curl_easy_setopt(e, CURLOPT_URL, t->url);
-    curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)t->timeout_ms);
-    curl_easy_setopt(e, CURLOPT_PRIVATE, t);
-    curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->error_text);
-    curl_easy_setopt(e, CURLOPT_WRITEDATA, t);
-    curl_easy_setopt(e, CURLOPT_HTTPHEADER, t->headers);
-    if (t->body != NULL) {
-        curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->body_bytes);
-        curl_easy_setopt(e, CURLOPT_POSTFIELDS, t->body);
-    } else {
-        curl_easy_setopt(e, CURLOPT_HTTPGET, 1L);
-    }
-}
-
-/*
- * Sends a request now rather than in later turns of the loop, as far as the
- * socket lets it: over a connection that is kept, or one to this machine, which
- * is made at once. In a busy loop later turns are milliseconds away.
- */
-static void
-send_now(struct http *http)
-{
-    int running;
-    http->new_socket = CURL_SOCKET_BAD;
-    http->arrival_ns = mono_ns();
-    curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-    struct pollfd p = {.fd = http->new_socket, .events = POLLOUT};
-    if (http->new_socket != CURL_SOCKET_BAD && poll(&p, 1, 0) == 1 && p.revents == POLLOUT)
-        curl_multi_socket_action(http->multi, p.fd, CURL_CSELECT_OUT, &running);
-    /* What failed at once is taken out in the next turn: never from in here,
-     * where the caller does not expect it. libcurl renews its own timer then. */
-    uv_timer_start(&http->timer, on_timer, 0, 0);
 }
 
 int
@@ -241,26 +281,39 @@ http_start(struct http *http, struct http_transfer *t, struct error *err)
 {
     t->http = http;
     t->status = 0;
-    t->error_text[0] = '\0';
-    t->easy = http->num_idle > 0 ? http->idle[--http->num_idle] : new_easy(http);
-    if (t->easy == NULL)
+    t->num_sent = 0;
+    t->error = NULL;
+    t->request = (struct buf){0};
+    http_response_init(&t->response, on_body, t);
+    write_request(t);
+    if (t->request.failed) {
+        buf_release(&t->request);
         return error_set(err, ERR_NOMEM, "out of memory for a request");
-    set_request(t->easy, t);
-    CURLMcode code = curl_multi_add_handle(http->multi, t->easy);
-    if (code != CURLM_OK) {
-        curl_easy_cleanup(t->easy);
-        t->easy = NULL;
-        return error_set(err, ERR_IO, "cannot send a request: %s", curl_multi_strerror(code));
     }
+    bool was_starting = http->is_starting;
+    int e = 0;
+    set_deadline(t);
     list_append(&http->transfers, &t->node);
-    send_now(http);
-    return 0;
+    http->is_starting = true;
+    t->connection = http_connection_reuse(http);
+    if (t->connection != NULL) {
+        t->connection->transfer = t;
+        send_rest(t->connection);
+    } else {
+        e = http_connect(http, t, err);
+    }
+    http->is_starting = was_starting;
+    if (e < 0)
+        detach(t);
+    return e;
 }
 
 void
 http_cancel(struct http_transfer *t)
 {
-    detach(t);
+    struct http_connection *c = detach(t);
+    if (c != NULL)
+        http_connection_close(c);
 }
 
 void
@@ -269,9 +322,14 @@ http_release(struct http *http)
     if (http->multi == NULL)
         return;
     ASSERT(list_empty(&http->transfers));
-    while (http->num_idle > 0)
-        curl_easy_cleanup(http->idle[--http->num_idle]);
+    while (!list_empty(&http->idle)) {
+        struct http_connection *c = container_of(http->idle.next, struct http_connection, node);
+        list_remove(&c->node);
+        http_connection_close(c);
+    }
     curl_multi_cleanup(http->multi);
     http->multi = NULL;
     uv_close((uv_handle_t *)&http->timer, NULL);
+    uv_close((uv_handle_t *)&http->deadline, NULL);
+    uv_close((uv_handle_t *)&http->soon, NULL);
 }

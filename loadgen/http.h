@@ -1,26 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An HTTP/1.1 client on a libuv loop: libcurl's multi interface, driven by
- * socket events. Connections are kept alive and used again. All on the loop's
- * thread.
+ * An HTTP/1.1 client on a libuv loop. Connections, with their names, TLS and
+ * proxies, are libcurl's, made through its multi interface; requests and answers
+ * are written and read here, so that a token costs one system call, and the
+ * kernel's stamp of its arrival comes with it. Connections are kept and used
+ * again. All on the loop's thread.
  */
 #ifndef LOADGEN_HTTP_H
 #define LOADGEN_HTTP_H
 
+#include "loadgen/http_response.h"
 #include "util/base.h"
 #include "util/error.h"
 
 #include <curl/curl.h>
 #include <uv.h>
 
-#define HTTP_IDLE_MAX 1024
+#define HTTP_READ_BYTES 65536
 
 struct http {
     uv_loop_t *loop; /* borrowed */
     CURLM *multi;    /* owned */
-    uv_timer_t timer;
-    struct list transfers; /* those in flight */
+    uv_timer_t timer;    /* libcurl's */
+    uv_timer_t deadline; /* of the first transfer */
+    uv_timer_t soon;     /* ends transfers that failed inside http_start */
+    struct list transfers; /* those in flight, oldest first */
+    struct list idle;      /* connections without a transfer */
     bool insecure;
+    bool is_starting;
     struct curl_slist *addresses; /* borrowed; for CURLOPT_RESOLVE, or NULL */
     /*
      * When the bytes that on_data is being called with came, CLOCK_MONOTONIC:
@@ -29,9 +36,10 @@ struct http {
      */
     uint64_t arrival_ns;
     curl_socket_t new_socket; /* that libcurl asked to watch last */
-    CURL *idle[HTTP_IDLE_MAX]; /* owned; used again */
-    size_t num_idle;
+    char bytes[HTTP_READ_BYTES];
 };
+
+struct http_connection;
 
 /* One request, in memory of the caller that stays until on_done was called, or
  * http_cancel. */
@@ -39,8 +47,9 @@ struct http_transfer {
     const char *url;
     const char *body; /* NULL: GET */
     size_t body_bytes;
-    const struct curl_slist *headers; /* or NULL */
-    int64_t timeout_ms;               /* 0: none */
+    /* "Key: value", "Key;" for an empty one; "Key:" is not sent. Or NULL. */
+    const struct curl_slist *headers;
+    int64_t timeout_ms; /* the same for all that run at once; 0: none */
     void *arg;
     void (*on_data)(struct http_transfer *t, const char *bytes, size_t len);
     /* `error` is NULL if an answer came whole. May start other transfers. */
@@ -49,12 +58,17 @@ struct http_transfer {
     int status; /* of the answer; 0 before there is one */
     /* Private. */
     struct http *http;
-    CURL *easy; /* owned */
+    struct http_connection *connection; /* NULL: ended */
     struct list node;
-    char error_text[CURL_ERROR_SIZE];
+    struct http_response response;
+    struct buf request;     /* all of its bytes */
+    size_t num_sent;        /* of them */
+    uint64_t deadline_ns;   /* 0: none */
+    const char *error;      /* `soon` will end it with this; or NULL */
 };
 
-/* `http` stays at its address until http_release, and the loop has then run. */
+/* `http` is zeroed, and stays at its address until http_release, and the loop has
+ * then run. */
 int http_init(struct http *http, uv_loop_t *loop, bool insecure, struct curl_slist *addresses,
               struct error *err);
 /* Nothing may be in flight; the loop must run once more to close handles. */

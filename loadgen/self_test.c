@@ -5,12 +5,10 @@
 
 #include <math.h>
 #include <string.h>
-#include <unistd.h>
 
 #define PROMPT_TOKENS 16
 #define MAX_TTFT_ERROR_MS 5.0
 #define MAX_ITL_ERROR_MS 1.0
-#define LANES_MAX 8
 
 static const size_t default_counts[] = {1, 10, 100, 500, 1000};
 
@@ -27,7 +25,7 @@ struct errors {
     struct samples ttft_ms, itl_ms; /* what loadgen saw less what was, as it is and absolute */
     struct samples send_ms;         /* from the start that loadgen notes to the arrival */
     struct samples receive_ms;      /* from a token's sending to the stamp that loadgen gives it */
-    double client_cpu_s, wall_s;
+    double client_cpu_s, server_cpu_s, wall_s;
     size_t num_failed;
 };
 
@@ -71,8 +69,7 @@ set_options(struct config *c, const struct self_test_args *args, uint16_t port,
         return e;
     snprintf(text, sizeof text, "%u", port);
     e = option_set(&config_table, c, "port", text, err);
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    c->threads = args->threads > 0 ? args->threads : MIN(MAX(processors, 1L), (long)LANES_MAX);
+    c->threads = args->threads;
     return e == 0 ? config_settle(c, err) : e;
 }
 
@@ -107,6 +104,7 @@ measure(const struct self_test_args *args, size_t num, struct errors *ret, struc
     for (size_t i = 0; i < num && e == 0; i++)
         compare(ret, mock, &run.replies[i], i);
     ret->client_cpu_s = outcome.cpu_s;
+    ret->server_cpu_s = mock != NULL ? mock_cpu_s(mock) : 0;
     ret->wall_s = outcome.duration_s;
     client_free(client);
     mock_free(mock);
@@ -140,7 +138,7 @@ print_row(struct buf *ret, size_t num, struct errors *e)
     print_pair(ret, &e->itl_ms);
     print_pair(ret, &e->send_ms);
     print_pair(ret, &e->receive_ms);
-    buf_printf(ret, "  %6.2f  %5.2f\n", e->client_cpu_s, e->wall_s);
+    buf_printf(ret, "  %5.2f  %6.2f  %5.2f\n", e->client_cpu_s, e->server_cpu_s, e->wall_s);
 }
 
 int
@@ -150,9 +148,10 @@ self_test(const struct self_test_args *args, struct buf *ret_table, bool *ret_go
     *ret_good = true;
     buf_printf(ret_table, "loadgen against a server of TTFT %.0f ms, ITL %.0f ms, %zu tokens; all "
                "streams start at once.\nErrors in ms, median / p99: what loadgen says less what "
-               "was.\n\n%-8s  %-17s  %-17s  %-17s  %-17s  %6s  %5s\n",
+               "was. s: seconds of processors\nby loadgen, by the server, and of time.\n\n"
+               "%-8s  %-17s  %-17s  %-17s  %-17s  %5s  %6s  %5s\n",
                (double)args->ttft_ns / 1e6, (double)args->itl_ns / 1e6, args->num_tokens,
-               "streams", "TTFT", "|ITL|", "of it sending", "and receiving", "CPU s", "s");
+               "streams", "TTFT", "|ITL|", "of it sending", "and receiving", "own s", "server", "all");
     for (size_t i = 0; i < args->num_counts; i++) {
         struct errors errors = {0};
         int e = measure(args, args->stream_counts[i], &errors, err);

@@ -15,7 +15,7 @@ struct self_test_args {
     size_t num_counts;
     uint64_t ttft_ns, itl_ns;
     size_t num_tokens;
-    int64_t threads; /* of the client; 0: as many as processors, 8 at most */
+    int64_t threads; /* of the client; 0: as it chooses itself */
 };
 
 /* TTFT 50 ms, ITL 10 ms, 100 tokens, 1, 10, 100, 500 and 1000 streams: the
