@@ -281,5 +281,6 @@ benchmark_free(struct benchmark *b)
     free(b->tokenizer_dir);
     free(b->model);
     free(b->sent_model);
+    buf_release(&b->path);
     free(b);
 }

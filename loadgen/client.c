@@ -21,8 +21,7 @@ on_signal(uv_signal_t *handle, int number)
     struct client *c = handle->data;
     (void)number;
     c->interrupted = true;
-    uv_signal_stop(&c->interrupt);
-    uv_signal_stop(&c->terminate);
+    client_unwatch_signals(c);
     for (size_t i = 0; i < c->num_lanes; i++)
         uv_async_send(&c->lanes[i].stop);
 }
@@ -32,6 +31,13 @@ client_watch_signals(struct client *c)
 {
     uv_signal_start_oneshot(&c->interrupt, on_signal, SIGINT);
     uv_signal_start_oneshot(&c->terminate, on_signal, SIGTERM);
+}
+
+void
+client_unwatch_signals(struct client *c)
+{
+    uv_signal_stop(&c->interrupt);
+    uv_signal_stop(&c->terminate);
 }
 
 /* ---- strings ---- */
@@ -49,61 +55,6 @@ make_id_prefix(const struct config *config, struct buf *ret)
     buf_printf(ret, "bench-%08x-", random);
 }
 
-static void
-trim(const char **text, size_t *len)
-{
-    while (*len > 0 && **text == ' ')
-        (*text)++, (*len)--;
-    while (*len > 0 && (*text)[*len - 1] == ' ')
-        (*len)--;
-}
-
-/* "KEY=VALUE" as "KEY: VALUE". */
-static void
-add_header(struct client *c, const char *pair)
-{
-    const char *value = strchr(pair, '=') + 1;
-    size_t key_len = (size_t)(value - 1 - pair), value_len = strlen(value);
-    struct buf line = {0};
-    trim(&pair, &key_len);
-    trim(&value, &value_len);
-    /* libcurl sends an empty header for "KEY;". */
-    if (value_len > 0)
-        buf_printf(&line, "%.*s: %.*s", (int)key_len, pair, (int)value_len, value);
-    else
-        buf_printf(&line, "%.*s;", (int)key_len, pair);
-    c->headers = curl_slist_append(c->headers, buf_bytes(&line));
-    buf_release(&line);
-}
-
-static bool
-has_header(const struct option_list *headers, const char *name)
-{
-    for (size_t i = 0; i < headers->len; i++) {
-        size_t len = strcspn(headers->items[i], "= ");
-        if (len == strlen(name) && strncasecmp(headers->items[i], name, len) == 0)
-            return true;
-    }
-    return false;
-}
-
-static void
-make_headers(struct client *c)
-{
-    const struct config *config = c->config;
-    struct buf key = {0};
-    c->headers = curl_slist_append(NULL, "Expect:"); /* no 100-continue */
-    if (!has_header(&config->header, "Content-Type"))
-        c->headers = curl_slist_append(c->headers, "Content-Type: application/json");
-    if (config->api_key != NULL && !has_header(&config->header, "Authorization")) {
-        buf_printf(&key, "Authorization: Bearer %s", config->api_key);
-        c->headers = curl_slist_append(c->headers, buf_bytes(&key));
-        buf_release(&key);
-    }
-    for (size_t i = 0; i < config->header.len; i++)
-        add_header(c, config->header.items[i]);
-}
-
 static int
 make_strings(struct client *c, struct error *err)
 {
@@ -115,7 +66,7 @@ make_strings(struct client *c, struct error *err)
     c->url = buf_take(&url, NULL);
     c->base_url = buf_take(&base, NULL);
     c->id_prefix = buf_take(&prefix, NULL);
-    make_headers(c);
+    c->headers = client_make_headers(c->config);
     if (c->base_url != NULL)
         c->addresses = client_resolve(c->base_url);
     if (c->url == NULL || c->base_url == NULL || c->id_prefix == NULL || c->headers == NULL)
@@ -138,19 +89,25 @@ on_stop(uv_async_t *async)
     uv_stop(async->loop);
 }
 
+/* What it has opened when it fails is lane_release's. */
 static int
 lane_init(struct lane *lane, struct client *c, size_t index, struct error *err)
 {
     lane->client = c;
     lane->index = index;
+    int e = uv_loop_init(&lane->loop);
+    if (e < 0)
+        return error_set(err, ERR_IO, "cannot start a loop: %s", uv_strerror(e));
+    c->num_lanes = index + 1;
     lane->clock_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (lane->clock_fd < 0)
         return error_set(err, ERR_IO, "cannot create a timer: %s", strerror(errno));
-    uv_loop_init(&lane->loop);
-    uv_poll_init(&lane->loop, &lane->clock, lane->clock_fd);
-    uv_async_init(&lane->loop, &lane->stop, on_stop);
     uv_idle_init(&lane->loop, &lane->more);
-    c->num_lanes = index + 1;
+    e = uv_poll_init(&lane->loop, &lane->clock, lane->clock_fd);
+    if (e == 0)
+        e = uv_async_init(&lane->loop, &lane->stop, on_stop);
+    if (e < 0)
+        return error_set(err, ERR_IO, "cannot start a loop: %s", uv_strerror(e));
     return http_init(&lane->http, &lane->loop, c->config->insecure, c->addresses, err);
 }
 
@@ -172,7 +129,8 @@ lane_release(struct lane *lane)
     while (uv_run(&lane->loop, UV_RUN_DEFAULT) != 0)
         ;
     uv_loop_close(&lane->loop);
-    close(lane->clock_fd);
+    if (lane->clock_fd >= 0)
+        close(lane->clock_fd);
 }
 
 static size_t
@@ -187,6 +145,17 @@ wanted_lanes(const struct config *config)
 
 /* ---- life ---- */
 
+static int
+init_signals(struct client *c, struct error *err)
+{
+    uv_loop_t *loop = &c->lanes[0].loop;
+    c->interrupt.data = c->terminate.data = c;
+    int e = uv_signal_init(loop, &c->interrupt);
+    if (e == 0)
+        e = uv_signal_init(loop, &c->terminate);
+    return e == 0 ? 0 : error_set(err, ERR_IO, "cannot watch signals: %s", uv_strerror(e));
+}
+
 int
 client_new(const struct config *config, struct client **ret, struct error *err)
 {
@@ -194,20 +163,19 @@ client_new(const struct config *config, struct client **ret, struct error *err)
     if (c == NULL)
         return error_set(err, ERR_NOMEM, "out of memory");
     c->config = config;
-    curl_global_init(CURL_GLOBAL_DEFAULT);
-    int e = make_strings(c, err);
+    int e = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK
+                ? make_strings(c, err)
+                : error_set(err, ERR_NOMEM, "cannot start libcurl");
     for (size_t i = 0; i < wanted_lanes(config) && e == 0; i++)
         e = lane_init(&c->lanes[i], c, i, err);
+    if (e == 0)
+        e = init_signals(c, err);
     if (e < 0) {
         client_free(c);
         return e;
     }
-    uv_loop_t *loop = &c->lanes[0].loop;
-    uv_signal_init(loop, &c->interrupt);
-    uv_signal_init(loop, &c->terminate);
-    uv_timer_init(loop, &c->timer);
-    uv_timer_init(loop, &c->prober.pause);
-    c->interrupt.data = c->terminate.data = c;
+    uv_timer_init(&c->lanes[0].loop, &c->timer);
+    uv_timer_init(&c->lanes[0].loop, &c->prober.pause);
     *ret = c;
     return 0;
 }

@@ -73,7 +73,8 @@ struct client_outcome {
 };
 
 /* Blocks until all replies have ended, or Ctrl-C has cancelled those that have
- * not. */
+ * not. ERR_CANCELLED: Ctrl-C came before; ERR_NOMEM: its threads cannot be
+ * started. */
 int client_run(struct client *client, const struct client_run *run, struct client_outcome *ret,
                struct error *err);
 

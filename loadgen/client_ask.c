@@ -62,6 +62,7 @@ client_ask(struct client *c, const char *path, const struct buf *body, struct bu
             error_set(err, ERR_CANCELLED, "interrupted");
         }
     }
+    client_unwatch_signals(c);
     *ret_status = q.transfer.status;
     buf_release(&url);
 }
@@ -122,6 +123,15 @@ on_pause_over(uv_timer_t *timer)
     uv_stop(timer->loop);
 }
 
+static int
+not_ready(const struct reply *r, struct error *err)
+{
+    const char *reason = r->reason != NULL ? r->reason : "out of memory";
+    if (r->error == NULL || strcmp(r->error, reason) == 0)
+        return error_set(err, ERR_IO, "the server is not ready: %s", reason);
+    return error_set(err, ERR_IO, "the server is not ready: %s: %.300s", reason, r->error);
+}
+
 /* Sends one request and waits for its end; an error says why it failed. */
 static int
 try_once(struct client *c, const struct prompt *prompt, struct error *err)
@@ -135,24 +145,21 @@ try_once(struct client *c, const struct prompt *prompt, struct error *err)
         uv_run(&lane->loop, UV_RUN_DEFAULT);
     client_cancel_requests(lane);
     if (e == 0 && reply.status != REPLY_SUCCEEDED)
-        e = error_set(err, ERR_IO, "the server is not ready: %s: %.300s",
-                      reply.reason != NULL ? reply.reason : "no answer",
-                      reply.error != NULL ? reply.error : "");
+        e = not_ready(&reply, err);
     reply_release(&reply);
     return e;
 }
 
 /* As vLLM does: the time that is left is taken before a try, so that one more
  * try follows the last pause. */
-int
-client_check_ready(struct client *c, const struct prompt *prompt, struct error *err)
+static int
+try_until_ready(struct client *c, const struct prompt *prompt, struct error *err)
 {
     uint64_t end_ns = mono_ns() + (uint64_t)c->config->ready_check_timeout_s * 1000000000u;
-    client_watch_signals(c);
     for (;;) {
         uint64_t now_ns = mono_ns();
         uint64_t left_ms = now_ns < end_ns ? (end_ns - now_ns) / 1000000 : 0;
-        int e = try_once(c, prompt, err);
+        int e = c->interrupted ? 0 : try_once(c, prompt, err);
         if (c->interrupted)
             return error_set(err, ERR_CANCELLED, "interrupted");
         if (e == 0 || left_ms == 0)
@@ -161,4 +168,13 @@ client_check_ready(struct client *c, const struct prompt *prompt, struct error *
         uv_run(&c->lanes[0].loop, UV_RUN_DEFAULT);
         uv_timer_stop(&c->timer);
     }
+}
+
+int
+client_check_ready(struct client *c, const struct prompt *prompt, struct error *err)
+{
+    client_watch_signals(c);
+    int e = try_until_ready(c, prompt, err);
+    client_unwatch_signals(c);
+    return e;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the files of the client share: client.c (its life), client_request.c
- * (one request), client_resolve.c, client_ask.c and client_align.c (before a run),
- * client_run.c and client_probe.c (the run).
+ * and client_headers.c (one request), client_resolve.c, client_ask.c and
+ * client_align.c (before a run), client_run.c, client_lane.c and client_probe.c
+ * (the run).
  */
 #ifndef LOADGEN_CLIENT_PRIVATE_H
 #define LOADGEN_CLIENT_PRIVATE_H
@@ -38,6 +39,8 @@ struct prober {
     struct reply reply;
     struct samples latencies_s;
     size_t num_failed;
+    bool is_waiting;   /* for a reply */
+    bool is_finishing; /* none comes after it */
 };
 
 struct client {
@@ -87,6 +90,8 @@ int client_send(struct lane *lane, const struct prompt *prompt, size_t index,
 void client_cancel_requests(struct lane *lane);
 /* From now on the first Ctrl-C ends the loops, and the second one the program. */
 void client_watch_signals(struct client *c);
+/* Where no loop runs, Ctrl-C ends the program at once. */
+void client_unwatch_signals(struct client *c);
 
 /*
  * One call that is no completion, on lane 0: blocks. `body` NULL: GET. Its
@@ -100,7 +105,31 @@ void client_ask(struct client *c, const char *path, const struct buf *body, stru
  * if it is an address itself, or is not known. Blocks. */
 struct curl_slist *client_resolve(const char *url);
 
+/* Lists of header lines, the caller's to free: those of every request, and with
+ * the x-request-id of `index` besides. NULL when memory is out. */
+struct curl_slist *client_make_headers(const struct config *config);
+struct curl_slist *client_headers_with_id(const struct client *c, size_t index);
+
+#define CLIENT_TIME_MAX_S 1e9 /* 31 years */
+
+static inline uint64_t
+client_ns_of(double s)
+{
+    return (uint64_t)(MIN(s, CLIENT_TIME_MAX_S) * 1e9);
+}
+
+/* A lane's part of the run, on its thread. */
+void *client_lane_main(void *lane);
+/* Ends the run: each lane is sent one `stop`, by whoever comes first. */
+void client_stop_lanes(struct client *c);
+/* The first request that is not taken, nor due at this time. */
+size_t client_first_after(const struct client *c, uint64_t now_ns);
+
+/* All on lane 0. */
 void prober_start(struct client *c);
-void prober_stop(struct client *c);
+/* Sends none any more; waits for the one under way, but not after Ctrl-C. */
+void prober_finish(struct client *c);
+/* After all has ended: moves what the probes gave to `ret`. */
+void prober_collect(struct client *c, struct client_outcome *ret);
 
 #endif

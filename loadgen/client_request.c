@@ -30,20 +30,6 @@ on_request_done(struct http_transfer *t, const char *error)
     request_free(r);
 }
 
-/* The common headers and the request's own id. */
-static struct curl_slist *
-headers_with_id(const struct client *c, size_t index)
-{
-    struct buf id = {0};
-    struct curl_slist *headers = NULL;
-    for (const struct curl_slist *h = c->headers; h != NULL; h = h->next)
-        headers = curl_slist_append(headers, h->data);
-    buf_printf(&id, "x-request-id: %s%zu", c->id_prefix, index);
-    headers = curl_slist_append(headers, buf_bytes(&id));
-    buf_release(&id);
-    return headers;
-}
-
 int
 client_send(struct lane *lane, const struct prompt *prompt, size_t index, struct reply *reply,
             void (*on_done)(struct request *r), struct error *err)
@@ -57,8 +43,8 @@ client_send(struct lane *lane, const struct prompt *prompt, size_t index, struct
     r->on_done = on_done;
     payload_write(&c->payload, prompt, &r->body);
     if (index != NO_ID)
-        r->headers = headers_with_id(c, index);
-    if (r->body.failed) {
+        r->headers = client_headers_with_id(c, index);
+    if (r->body.failed || (index != NO_ID && r->headers == NULL)) {
         request_free(r);
         return error_set(err, ERR_NOMEM, "out of memory for a request");
     }
@@ -87,7 +73,7 @@ client_cancel_requests(struct lane *lane)
             container_of(lane->http.transfers.next, struct http_transfer, node);
         struct request *r = t->arg;
         http_cancel(t);
-        r->reply->status = REPLY_CANCELLED;
+        reply_cancel(r->reply, mono_ns());
         request_free(r);
     }
 }

@@ -41,7 +41,8 @@ static const struct option rows[] = {
      .section = "Server", .text = "Sent as a bearer token. Without it, the environment "
                                   "variable OPENAI_API_KEY if that is set."},
     {.name = "header", .letter = 'H', .type = OPT_LIST, AT(header), .metavar = "KEY=VALUE...",
-     .section = "Server", .text = "Further headers of each request."},
+     .section = "Server", .text = "Further headers of each request; they replace "
+     "those that loadgen sends, but not its x-request-id."},
     {.name = "insecure", .type = OPT_BOOL, AT(insecure), .section = "Server",
      .text = "Does not check TLS certificates."},
     {.name = "request-id-prefix", .type = OPT_STRING, AT(request_id_prefix),

@@ -151,6 +151,16 @@ check_actions(const struct config *c, struct error *err)
     return 0;
 }
 
+static int
+check_base_url(const struct config *c, struct error *err)
+{
+    const char *host = c->base_url != NULL ? strstr(c->base_url, "://") : NULL;
+    if (host != NULL && memchr(host + 3, '@', strcspn(host + 3, "/?#")) != NULL)
+        return error_set(err, ERR_INVALID, "option '--base-url': a user in the URL is not "
+                                           "supported; give --header Authorization=...");
+    return 0;
+}
+
 /* As in vllm bench serve, an empty list is the default one. */
 static int
 settle_metrics(struct config *c, struct error *err)
@@ -194,6 +204,8 @@ config_settle(struct config *c, struct error *err)
     int e = settle_range_ratio(c, err);
     if (e == 0)
         e = settle_goodput(c, err);
+    if (e == 0)
+        e = check_base_url(c, err);
     if (e == 0)
         e = settle_metrics(c, err);
     if (e == 0)

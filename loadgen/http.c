@@ -13,27 +13,13 @@ has_header(const struct curl_slist *headers, const char *name)
 {
     size_t len = strlen(name);
     for (; headers != NULL; headers = headers->next) {
-        if (strncasecmp(headers->data, name, len) == 0 &&
-            (headers->data[len] == ':' || headers->data[len] == ';'))
+        if (strncasecmp(headers->data, name, len) == 0 && headers->data[len] == ':')
             return true;
     }
     return false;
 }
 
-static void
-write_headers(const struct curl_slist *headers, struct buf *b)
-{
-    for (; headers != NULL; headers = headers->next) {
-        size_t len = strlen(headers->data);
-        char last = len > 0 ? headers->data[len - 1] : ':';
-        if (last == ';')
-            buf_printf(b, "%.*s:\r\n", (int)(len - 1), headers->data);
-        else if (last != ':')
-            buf_printf(b, "%s\r\n", headers->data);
-    }
-}
-
-/* "http://user@host:1/path?x" gives Host "host:1" and the target "/path?x". */
+/* "http://host:1/path?x" gives Host "host:1" and the target "/path?x". */
 static void
 write_request(struct http_transfer *t)
 {
@@ -41,17 +27,16 @@ write_request(struct http_transfer *t)
     const char *host = strstr(t->url, "://");
     host = host != NULL ? host + 3 : t->url;
     size_t host_len = strcspn(host, "/?#");
-    const char *target = host + host_len, *user = memchr(host, '@', host_len);
+    const char *target = host + host_len;
     size_t target_len = strcspn(target, "#");
-    if (user != NULL) {
-        host_len -= (size_t)(user + 1 - host);
-        host = user + 1;
-    }
-    buf_printf(b, "%s %s%.*s HTTP/1.1\r\nHost: %.*s\r\n", t->body != NULL ? "POST" : "GET",
-               target[0] == '/' ? "" : "/", (int)target_len, target, (int)host_len, host);
+    buf_printf(b, "%s %s%.*s HTTP/1.1\r\n", t->body != NULL ? "POST" : "GET",
+               target[0] == '/' ? "" : "/", (int)target_len, target);
+    if (!has_header(t->headers, "Host"))
+        buf_printf(b, "Host: %.*s\r\n", (int)host_len, host);
     if (!has_header(t->headers, "Accept"))
         buf_puts(b, "Accept: */*\r\n");
-    write_headers(t->headers, b);
+    for (const struct curl_slist *h = t->headers; h != NULL; h = h->next)
+        buf_printf(b, "%s\r\n", h->data);
     if (t->body != NULL)
         buf_printf(b, "Content-Length: %zu\r\n", t->body_bytes);
     buf_puts(b, "\r\n");
@@ -165,7 +150,7 @@ on_deadline(uv_timer_t *timer)
             uv_timer_start(timer, on_deadline, left_ns / 1000000 + 1, 0);
             return;
         }
-        end(t, "timed out");
+        end(t, HTTP_TIMED_OUT);
     }
 }
 

@@ -17,6 +17,7 @@
 #include <uv.h>
 
 #define HTTP_READ_BYTES 65536
+#define HTTP_TIMED_OUT "timed out" /* the error of a transfer past its timeout */
 
 struct http {
     uv_loop_t *loop; /* borrowed */
@@ -47,8 +48,7 @@ struct http_transfer {
     const char *url;
     const char *body; /* NULL: GET */
     size_t body_bytes;
-    /* "Key: value", "Key;" for an empty one; "Key:" is not sent. Or NULL. */
-    const struct curl_slist *headers;
+    const struct curl_slist *headers; /* lines as they are sent; or NULL */
     int64_t timeout_ms; /* the same for all that run at once; 0: none */
     void *arg;
     void (*on_data)(struct http_transfer *t, const char *bytes, size_t len);

@@ -57,9 +57,10 @@ take_finished(struct http *http)
             take_socket(c);
         if (code != CURLE_OK || c->socket == CURL_SOCKET_BAD ||
             uv_poll_init_socket(http->loop, &c->poll, c->socket) != 0) {
+            const char *text = code == CURLE_OK ? "cannot wait for its socket"
+                                                : curl_easy_strerror(code);
             c->socket = CURL_SOCKET_BAD;
-            http_not_connected(c, c->error_text[0] != '\0' ? c->error_text
-                                                           : curl_easy_strerror(code));
+            http_not_connected(c, c->error_text[0] != '\0' ? c->error_text : text);
         } else {
             c->poll.data = c;
             http_connected(c);
@@ -238,13 +239,11 @@ void
 http_connection_close(struct http_connection *c)
 {
     bool has_poll = c->socket != CURL_SOCKET_BAD;
-    if (has_poll)
-        uv_poll_stop(&c->poll);
+    if (has_poll) /* while the socket is open: then its number may be another lane's */
+        uv_close((uv_handle_t *)&c->poll, free_connection);
     curl_multi_remove_handle(c->http->multi, c->easy); /* closes a connection of CONNECT_ONLY */
     curl_easy_cleanup(c->easy);
-    if (has_poll)
-        uv_close((uv_handle_t *)&c->poll, free_connection);
-    else
+    if (!has_poll)
         free(c);
 }
 

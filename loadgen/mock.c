@@ -203,9 +203,11 @@ take_request(struct mock *m, struct stream *s)
     if (end == NULL)
         return buf_len(&s->in) < REQUEST_BYTES_MAX;
     const char *length = find_header(head, "Content-Length");
-    size_t body = length != NULL ? strtoul(length, NULL, 10) : 0;
-    size_t whole = (size_t)(end + 4 - head) + body;
-    if (whole > REQUEST_BYTES_MAX || !list_empty(&s->wait)) /* nor do we pipeline */
+    size_t body_bytes = length != NULL ? strtoul(length, NULL, 10) : 0;
+    size_t whole = (size_t)(end + 4 - head) + MIN(body_bytes, (size_t)REQUEST_BYTES_MAX);
+    if (whole > REQUEST_BYTES_MAX)
+        return false;
+    if (buf_len(&s->in) > whole || !list_empty(&s->wait)) /* we do not pipeline */
         return false;
     if (buf_len(&s->in) < whole)
         return true;
@@ -243,7 +245,8 @@ accept_all(struct mock *m)
         arrival_watch(fd);
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         struct epoll_event e = {.events = EPOLLIN, .data.ptr = s};
-        epoll_ctl(m->epoll, EPOLL_CTL_ADD, fd, &e);
+        if (epoll_ctl(m->epoll, EPOLL_CTL_ADD, fd, &e) < 0)
+            close_stream(s);
     }
 }
 
@@ -284,14 +287,11 @@ mock_main(void *arg)
     for (;;) {
         int n = epoll_wait(m->epoll, events, EVENTS_MAX, -1);
         for (int i = 0; i < n; i++) {
-            uint64_t times;
             if (events[i].data.ptr == &m->stop)
                 return NULL;
             if (events[i].data.ptr == &m->listener)
                 accept_all(m);
-            else if (events[i].data.ptr == &m->timer)
-                times = read(m->timer, &times, sizeof times) > 0;
-            else
+            else if (events[i].data.ptr != &m->timer) /* set_timer sets that anew */
                 read_stream(m, events[i].data.ptr);
         }
         send_due(m, &m->first);
@@ -341,6 +341,7 @@ open_all(struct mock *m)
 int
 mock_new(const struct mock_args *args, struct mock **ret, struct error *err)
 {
+    ASSERT(args->num_tokens > 0);
     struct mock *m = calloc(1, sizeof *m);
     if (m == NULL)
         return error_set(err, ERR_NOMEM, "out of memory");
@@ -353,7 +354,8 @@ mock_new(const struct mock_args *args, struct mock **ret, struct error *err)
     m->tokens_ns = calloc(args->max_requests * args->num_tokens + 1, sizeof *m->tokens_ns);
     make_texts(m);
     int e = 0;
-    if (m->arrivals_ns == NULL || m->tokens_ns == NULL || m->end.failed)
+    if (m->arrivals_ns == NULL || m->tokens_ns == NULL || m->token.failed ||
+        m->chat_token.failed || m->end.failed || m->fault.failed)
         e = error_set(err, ERR_NOMEM, "out of memory");
     else if (open_all(m) < 0)
         e = error_set(err, ERR_IO, "cannot open a server: %s", strerror(errno));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "loadgen/reply.h"
+#include "loadgen/http.h"
 
 #include "loadgen/token_scan.h"
 #include "util/error.h"
@@ -40,7 +41,7 @@ reply_start(struct reply *r, uint64_t now_ns)
     r->start_ns = now_ns;
 }
 
-/* The first failure stands. */
+/* The first failure stands. Without particulars the reason does for them. */
 static void
 fail(struct reply *r, const char *reason, const char *error)
 {
@@ -48,7 +49,7 @@ fail(struct reply *r, const char *reason, const char *error)
         return;
     r->failed = true;
     r->reason = strdup(reason);
-    r->error = strdup(error);
+    r->error = strdup(error[0] != '\0' ? error : reason);
 }
 
 /* The "message" of an error object, or its whole text. */
@@ -235,13 +236,20 @@ fail_by_status(struct reply *r, int http_status)
     json_decref(body);
 }
 
+static const char *
+transport_reason(const struct reply *r, const char *error)
+{
+    if (strcmp(error, HTTP_TIMED_OUT) == 0)
+        return error;
+    return r->num_events > 0 ? "connection lost during the stream" : "connection failed";
+}
+
 void
 reply_finish(struct reply *r, int http_status, const char *transport_error, uint64_t now_ns)
 {
     struct arrival a = {r, now_ns};
     if (transport_error != NULL)
-        fail(r, r->num_events > 0 ? "connection lost during the stream" : "connection failed",
-             transport_error);
+        fail(r, transport_reason(r, transport_error), transport_error);
     else if (http_status != 200)
         fail_by_status(r, http_status);
     else if (!r->failed)
@@ -256,6 +264,16 @@ reply_finish(struct reply *r, int http_status, const char *transport_error, uint
     r->output_len = has_usage ? r->usage_output_len : (int64_t)r->num_events;
     if (r->status == REPLY_FAILED)
         r->output_len = 0;
+    sse_release(&r->sse);
+    buf_release(&r->body);
+}
+
+void
+reply_cancel(struct reply *r, uint64_t now_ns)
+{
+    fail(r, "cancelled", "");
+    r->end_ns = now_ns;
+    r->status = REPLY_CANCELLED;
     sse_release(&r->sse);
     buf_release(&r->body);
 }

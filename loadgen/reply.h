@@ -42,7 +42,7 @@ struct reply {
     struct buf text;       /* all answer text */
     bool failed;           /* known before the answer has ended */
     char *reason;          /* owned; why, without particulars: "HTTP 503"; may be NULL */
-    char *error;           /* owned; with particulars; may be NULL */
+    char *error;           /* owned; the particulars, or the reason again; may be NULL */
     struct sse sse;
     struct buf body;       /* the start of an answer that is no stream */
 };
@@ -57,6 +57,8 @@ void reply_feed(struct reply *r, int http_status, const char *bytes, size_t len,
 /* The answer ended; `transport_error` is NULL if the connection was in order. */
 void reply_finish(struct reply *r, int http_status, const char *transport_error,
                   uint64_t now_ns);
+/* The same, when nobody waits for it any more. */
+void reply_cancel(struct reply *r, uint64_t now_ns);
 
 static inline double
 reply_ttft_s(const struct reply *r)

@@ -70,7 +70,7 @@ print_failures(const struct report *r, struct buf *ret)
     for (size_t i = 0; i < num; i++) {
         const struct failure *f = &failures[i];
         buf_printf(ret, "%zu failed: %s", f->count, f->reason);
-        if (f->example->error != NULL && f->example->error[0] != '\0') {
+        if (f->example->error != NULL && strcmp(f->example->error, f->reason) != 0) {
             buf_printf(ret, "; for example request %zu: ", (size_t)(f->example - r->replies));
             report_plain(ret, f->example->error, EXAMPLE_BYTES_MAX);
         }

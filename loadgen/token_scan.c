@@ -58,16 +58,22 @@ is(const struct span *s, const char *word)
     return s->len == strlen(word) && memcmp(s->at, word, s->len) == 0;
 }
 
+static bool
+is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
 /* A number, true, false or null. */
 static bool
 scan_plain(struct scan *s, struct span *ret)
 {
     ret->at = s->at;
-    while (s->at < s->end && (strchr("+-.", *s->at) != NULL || (*s->at >= '0' && *s->at <= '9') ||
-                              (*s->at >= 'a' && *s->at <= 'z') || *s->at == 'E'))
+    while (s->at < s->end && (memchr("+-.E", *s->at, 4) != NULL || is_digit(*s->at) ||
+                              (*s->at >= 'a' && *s->at <= 'z')))
         s->at++;
     ret->len = (size_t)(s->at - ret->at);
-    bool is_number = ret->len > 0 && (ret->at[0] == '-' || (ret->at[0] >= '0' && ret->at[0] <= '9'));
+    bool is_number = ret->len > 0 && (ret->at[0] == '-' || is_digit(ret->at[0]));
     return is_number || is(ret, "true") || is(ret, "false") || is(ret, "null");
 }
 

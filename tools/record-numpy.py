@@ -38,6 +38,23 @@ def arrivals(rate, burstiness, count, seed):
             "raw_sum": gaps[-1], "times": [t * scale for t in gaps]}
 
 
+def ramp_up(strategy, start, end, burstiness, count, seed):
+    """Rates that go from start to end, and send times that are not scaled;
+    without burstiness the gaps are not random."""
+    np.random.seed(seed)
+    rates, times = [], []
+    for i in range(count):
+        done = i / max(count - 1, 1)
+        rates.append(start + (end - start) * done if strategy == "linear"
+                     else start * (end / start) ** done)
+        gap = 1.0 / rates[-1]
+        if burstiness is not None:
+            gap = float(np.random.gamma(shape=burstiness, scale=1.0 / (rates[-1] * burstiness)))
+        times.append(gap + (times[-1] if times else 0))
+    return {"strategy": strategy, "start": start, "end": end, "burstiness": burstiness,
+            "count": count, "seed": seed, "rates": rates, "times": times}
+
+
 def integers(seed, ranges):
     """numpy.random.default_rng: bounded draws, several ranges in a row."""
     rng = np.random.default_rng(seed)
@@ -60,6 +77,10 @@ def main():
         "legacy": [legacy(seed) for seed in (0, 42, 4294967295)],
         "arrivals": [arrivals(10.0, b, 300, 0) for b in (1.0, 0.5, 4.0)]
         + [arrivals(0.7, 1.0, 20, 7)],
+        "ramp_ups": [ramp_up(strategy, 1, 50, burstiness, 40, 3)
+                     for strategy in ("linear", "exponential") for burstiness in (1.0, 0.5, None)]
+        + [ramp_up("linear", 7, 7, 1.0, 5, 0), ramp_up("linear", 2, 9, 1.0, 1, 0),
+           ramp_up("exponential", 2, 9, 4.0, 2, 0)],
         "integers": [integers(seed, ranges) for seed in (0, 1, 42, 12345678901)],
         "stats": [stats(n) for n in (1, 2, 7, 8, 9, 100, 128, 129, 1000, 4097)],
     }

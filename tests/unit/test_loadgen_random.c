@@ -8,6 +8,7 @@
 #include <check.h>
 #include <jansson.h>
 #include <math.h>
+#include <string.h>
 
 static json_t *record;
 
@@ -119,6 +120,41 @@ START_TEST(test_schedule_equals_numpy_to_the_bit)
 }
 END_TEST
 
+/* The exponential one is as exact as pow() is. */
+START_TEST(test_schedule_ramp_up_equals_numpy)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach(json_object_get(record, "ramp_ups"), i, row) {
+        struct schedule s;
+        struct numpy_legacy legacy;
+        const json_t *burstiness = json_object_get(row, "burstiness");
+        const json_t *rates = json_object_get(row, "rates"), *times = json_object_get(row, "times");
+        bool is_linear = strcmp(json_string_value(json_object_get(row, "strategy")), "linear") == 0;
+        double tolerance = is_linear ? 0 : 1e-12;
+        struct schedule_args args = {
+            .num_requests = (size_t)real(row, "count"),
+            .request_rate = INFINITY,
+            .burstiness = json_is_null(burstiness) ? INFINITY : json_number_value(burstiness),
+            .ramp_up = is_linear ? RAMP_UP_LINEAR : RAMP_UP_EXPONENTIAL,
+            .ramp_up_start_per_s = real(row, "start"),
+            .ramp_up_end_per_s = real(row, "end"),
+        };
+        numpy_legacy_seed(&legacy, (uint32_t)real(row, "seed"));
+        ck_assert_int_eq(schedule_init(&s, &args, &legacy, NULL), 0);
+        ck_assert_uint_eq(s.len, json_array_size(times));
+        for (size_t j = 0; j < s.len; j++) {
+            double rate = json_number_value(json_array_get(rates, j));
+            double time_s = json_real_value(json_array_get(times, j));
+            ck_assert_double_le(fabs(schedule_rate(&args, j) - rate), tolerance * rate);
+            ck_assert_double_le(fabs(s.times_s[j] - time_s), tolerance * time_s);
+        }
+        schedule_release(&s);
+    }
+    ck_assert_uint_eq(i, 9);
+}
+END_TEST
+
 START_TEST(test_schedule_infinite_rate_or_burstiness)
 {
     struct schedule s;
@@ -149,6 +185,7 @@ make_suite(void)
     tcase_add_test(tcase, test_legacy_gamma_equals_numpy_for_all_shapes);
     tcase_add_test(tcase, test_generator_integers_equal_numpy);
     tcase_add_test(tcase, test_schedule_equals_numpy_to_the_bit);
+    tcase_add_test(tcase, test_schedule_ramp_up_equals_numpy);
     tcase_add_test(tcase, test_schedule_infinite_rate_or_burstiness);
     suite_add_tcase(suite, tcase);
     return suite;

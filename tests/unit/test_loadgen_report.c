@@ -377,6 +377,7 @@ START_TEST(test_config_settle_refuses_what_contradicts)
         {"header", "novalue", "--header"},
         {"metadata", "novalue", "--metadata"},
         {"endpoint", "v1", "--endpoint"},
+        {"base-url", "http://me:secret@host:1", "--base-url"},
         {"ramp-up-strategy", "linear", "ramp-up"},
         {"ramp-up-start-rps", "1", "ramp-up"},
         {"dataset-path", "f", "--dataset-path"},
