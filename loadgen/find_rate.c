@@ -84,7 +84,8 @@ slo_check(const struct slo *s, double rate, struct metrics *m, struct buf *ret_w
     for (size_t i = 0; i < s->len; i++) {
         const struct slo_limit *l = &s->limits[i];
         struct samples *v = &m->values_s[l->metric];
-        double ms = 1000 * (isnan(l->percent) ? samples_mean(v) : samples_percentile(v, l->percent));
+        double ms =
+            1000 * (isnan(l->percent) ? samples_mean(v) : samples_percentile(v, l->percent));
         if (ms > l->limit_ms)
             buf_printf(ret_why, " %s is %.2f ms, above %g;", metric_names[l->metric].name, ms,
                        l->limit_ms);

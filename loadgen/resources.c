@@ -159,8 +159,8 @@ find_energy_j(const struct resources *r, const struct monitor_sample *first,
     if (!isnan(last->energy_j - first->energy_j))
         return last->energy_j - first->energy_j;
     const struct samples *power_w = &r->values[MONITOR_GPU_POWER_W];
-    return power_w->len == 0 ? NAN
-                             : samples_mean(power_w) * (double)(last->time_ns - first->time_ns) / 1e9;
+    double seconds = (double)(last->time_ns - first->time_ns) / 1e9;
+    return power_w->len == 0 ? NAN : samples_mean(power_w) * seconds;
 }
 
 void

@@ -29,8 +29,8 @@ read_runs(struct result_set *s, const char *text, size_t len, struct error *err)
         text += strspn(text, " \t\r\n");
         if (text >= end)
             return 0;
-        json_t *run = json_loadb(text, (size_t)(end - text), JSON_DISABLE_EOF_CHECK | JSON_ALLOW_NUL,
-                                 &why);
+        json_t *run = json_loadb(text, (size_t)(end - text),
+                                 JSON_DISABLE_EOF_CHECK | JSON_ALLOW_NUL, &why);
         if (!json_is_object(run)) {
             json_decref(run);
             return error_set(err, ERR_CORRUPT, "'%s': result %zu is not a JSON object: %s",

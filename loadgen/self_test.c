@@ -151,7 +151,8 @@ self_test(const struct self_test_args *args, struct buf *ret_table, bool *ret_go
                "was. s: seconds of processors\nby loadgen, by the server, and of time.\n\n"
                "%-8s  %-17s  %-17s  %-17s  %-17s  %5s  %6s  %5s\n",
                (double)args->ttft_ns / 1e6, (double)args->itl_ns / 1e6, args->num_tokens,
-               "streams", "TTFT", "|ITL|", "of it sending", "and receiving", "own s", "server", "all");
+               "streams", "TTFT", "|ITL|", "of it sending", "and receiving", "own s", "server",
+               "all");
     for (size_t i = 0; i < args->num_counts; i++) {
         struct errors errors = {0};
         int e = measure(args, args->stream_counts[i], &errors, err);

@@ -3,15 +3,11 @@
 
 #include <string.h>
 
-static const char *const dtypes[] = {"auto", "bfloat16", "float16", "float32", NULL};
-static const char *const load_formats[] = {"auto", "safetensors", "dummy", NULL};
 static const char *const generation_configs[] = {"auto", "vllm", NULL};
 static const char *const log_levels[] = {"error", "warning", "info", "debug", "trace", NULL};
-const char *const config_devices[] = {"auto", "cpu", "cuda", NULL};
-const char *const config_isas[] = {"auto", "avx2", "generic", NULL};
 
 #define AT(field) offsetof(struct config, field)
-#define INT_MAX_D 2147483647.0
+#define ENGINE_AT(field) (AT(engine) + offsetof(struct engine_options, field))
 
 #define SEC_MODEL "Model"
 #define SEC_ENGINE "Engine"
@@ -32,21 +28,6 @@ static const struct option options[] = {
      .metavar = "NAME...", .section = SEC_MODEL,
      .text = "The names clients may give as \"model\"; answers and metrics use the first. "
              "Default: the model option as it was written."},
-    {.name = "dtype", .type = OPT_CHOICE, .offset = AT(dtype), .fallback = "auto",
-     .choices = dtypes, .section = SEC_MODEL,
-     .text = "Type of weights and KV cache. auto keeps 16-bit weights as they are and rounds "
-             "float32 ones to bfloat16; float32 computes everything in float32, for "
-             "verification."},
-    {.name = "load-format", .type = OPT_CHOICE, .offset = AT(load_format), .fallback = "auto",
-     .choices = load_formats, .section = SEC_MODEL,
-     .text = "Where the weights come from. dummy fills in random ones from config.json alone, "
-             "for benchmarks."},
-    {.name = "max-model-len", .type = OPT_INT, .offset = AT(max_model_len), .min = 0,
-     .max = INT_MAX_D, .fallback = "0", .unit = "tokens", .section = SEC_MODEL,
-     .text = "The longest context, prompt and output together. 0: as config.json says."},
-    {.name = "seed", .type = OPT_INT, .offset = AT(seed), .min = 0, .max = 9007199254740992.0,
-     .fallback = "0", .section = SEC_MODEL,
-     .text = "Seed of requests that bring none, and of dummy weights."},
     {.name = "generation-config", .type = OPT_CHOICE, .offset = AT(generation_config),
      .fallback = "auto", .choices = generation_configs, .section = SEC_MODEL,
      .text = "Where sampling values that a request leaves out come from: auto takes the model's "
@@ -55,32 +36,9 @@ static const struct option options[] = {
      .fallback = "20", .section = SEC_MODEL,
      .text = "Most log-probabilities per token that a request may ask for."},
 
+#include "engine/engine_options.inc"
+
     /* Engine */
-    {.name = "device", .type = OPT_CHOICE, .offset = AT(device), .fallback = "auto",
-     .choices = config_devices, .section = SEC_ENGINE,
-     .text = "Where to compute. auto takes a GPU when there is one that llmd supports, else the "
-             "CPU."},
-    {.name = "threads", .type = OPT_INT, .offset = AT(threads), .min = 0, .max = 1024,
-     .fallback = "0", .section = SEC_ENGINE,
-     .text = "Compute threads of the CPU backend. 0: one for each core."},
-    {.name = "cpu-isa", .type = OPT_CHOICE, .offset = AT(isa), .fallback = "auto",
-     .choices = config_isas, .section = SEC_ENGINE,
-     .text = "Instructions the CPU backend uses. auto: the best that this machine has."},
-    {.name = "max-num-seqs", .type = OPT_INT, .offset = AT(max_num_seqs), .min = 0, .max = 8192,
-     .fallback = "0", .unit = "sequences", .section = SEC_ENGINE,
-     .text = "Most sequences in one step. 0: the device's default, 256 on the CPU."},
-    {.name = "max-num-batched-tokens", .type = OPT_INT, .offset = AT(max_num_batched_tokens),
-     .min = 0, .max = 1048576, .fallback = "0", .unit = "tokens", .section = SEC_ENGINE,
-     .text = "Most tokens in one step: longer prompts are cut into chunks. 0: the device's "
-             "default, 256 on the CPU."},
-    {.name = "num-gpu-blocks-override", .type = OPT_INT, .offset = AT(num_gpu_blocks_override),
-     .min = 0, .max = 134217727, .fallback = "0", .unit = "blocks of 16 tokens",
-     .section = SEC_ENGINE,
-     .text = "Size of the KV cache, on any device. 0: from the memory that is free."},
-    {.name = "kv-cache-memory-bytes", .type = OPT_INT, .offset = AT(kv_cache_memory_bytes),
-     .min = 0, .max = 1e15, .fallback = "0", .unit = "bytes", .section = SEC_ENGINE,
-     .text = "Size of the KV cache. 0: on the CPU, half of the memory that is free after "
-             "loading."},
     {.name = "max-num-queued-reqs", .type = OPT_INT, .offset = AT(max_num_queued_reqs), .min = 1,
      .max = 65536, .fallback = "4096", .unit = "sequences", .section = SEC_ENGINE,
      .text = "Most sequences waiting and running (n = 3 counts three). More are answered 503 "
@@ -263,12 +221,7 @@ check(const struct config *c, struct error *err)
     if (c->model == NULL || c->model[0] == '\0')
         return error_set(err, ERR_INVALID,
                          "no model given: use 'llmd serve DIR' or option '--model DIR'");
-    if (c->max_num_batched_tokens > 0 && c->max_num_batched_tokens < c->max_num_seqs)
-        return error_set(err, ERR_RANGE,
-                         "option '--max-num-batched-tokens': %lld is less than '--max-num-seqs' "
-                         "%lld",
-                         (long long)c->max_num_batched_tokens, (long long)c->max_num_seqs);
-    return 0;
+    return engine_options_check(&c->engine, err);
 }
 
 /* The command line is read twice: first for --config, then over the file. */

@@ -6,32 +6,20 @@
 #ifndef SERVER_CONFIG_H
 #define SERVER_CONFIG_H
 
+#include "engine/engine_options.h"
 #include "util/option.h"
 
-enum config_dtype { CONFIG_DTYPE_AUTO, CONFIG_DTYPE_BFLOAT16, CONFIG_DTYPE_FLOAT16,
-                    CONFIG_DTYPE_FLOAT32 };
-enum config_load_format { CONFIG_LOAD_AUTO, CONFIG_LOAD_SAFETENSORS, CONFIG_LOAD_DUMMY };
 enum config_generation { CONFIG_GENERATION_AUTO, CONFIG_GENERATION_VLLM };
 
 struct config {
     /* Model */
     char *model;
     struct option_list served_model_name;
-    int dtype;                      /* enum config_dtype */
-    int load_format;                /* enum config_load_format */
-    int64_t max_model_len;
-    int64_t seed;
     int generation_config;          /* enum config_generation */
     int64_t max_logprobs;
 
     /* Engine */
-    int device;                     /* index into config_devices */
-    int64_t threads;
-    int isa;                        /* index into config_isas */
-    int64_t max_num_seqs;
-    int64_t max_num_batched_tokens;
-    int64_t num_gpu_blocks_override;
-    int64_t kv_cache_memory_bytes;
+    struct engine_options engine;
     int64_t max_num_queued_reqs;
     int64_t max_num_queued_tokens;
 
@@ -69,8 +57,6 @@ struct config {
 };
 
 extern const struct option_table config_table;
-extern const char *const config_devices[];
-extern const char *const config_isas[];
 
 /*
  * Defaults, then --config FILE, then the command line; then what the options

@@ -97,7 +97,8 @@ const char *http_query(const struct http_exchange *x);  /* after '?', or "" */
 const char *http_header(const struct http_exchange *x, const char *name);
 const char *http_body(const struct http_exchange *x, size_t *ret_len); /* NUL-terminated */
 const char *http_peer(const struct http_exchange *x);   /* "127.0.0.1:43210", "unix" */
-uint64_t http_arrival_ns(const struct http_exchange *x); /* mono_ns when the request line was complete */
+/* mono_ns when the request line was complete */
+uint64_t http_arrival_ns(const struct http_exchange *x);
 
 /* What the handler hangs on the exchange. */
 void http_set_user(struct http_exchange *x, void *user);

@@ -346,31 +346,13 @@ static void
 plan_engine(struct daemon *d)
 {
     const struct config *c = &d->config;
-    static const enum model_dtype dtypes[] = {
-        [CONFIG_DTYPE_AUTO] = MODEL_DTYPE_AUTO,
-        [CONFIG_DTYPE_BFLOAT16] = MODEL_DTYPE_BFLOAT16,
-        [CONFIG_DTYPE_FLOAT16] = MODEL_DTYPE_FLOAT16,
-        [CONFIG_DTYPE_FLOAT32] = MODEL_DTYPE_FLOAT32,
-    };
-    d->engine_config = (struct engine_config){
-        .model_dir = c->model,
-        .device = config_devices[c->device],
-        .load_format = c->load_format == CONFIG_LOAD_DUMMY ? LOAD_DUMMY : LOAD_AUTO,
-        .dtype = dtypes[c->dtype],
-        .max_model_len = c->max_model_len,
-        .max_num_seqs = c->max_num_seqs,
-        .max_num_batched_tokens = c->max_num_batched_tokens,
-        .num_gpu_blocks_override = c->num_gpu_blocks_override,
-        .kv_cache_memory_bytes = c->kv_cache_memory_bytes,
-        .threads = (int)c->threads,
-        .isa = config_isas[c->isa],
-        .seed = (uint64_t)c->seed,
-        .queue_size = c->max_num_queued_reqs,
-        .max_logprobs = c->max_logprobs,
-        .progress = &d->progress,
-        .wake = app_wake,
-        .wake_arg = &d->app,
-    };
+    engine_options_apply(&c->engine, &d->engine_config);
+    d->engine_config.model_dir = c->model;
+    d->engine_config.queue_size = c->max_num_queued_reqs;
+    d->engine_config.max_logprobs = c->max_logprobs;
+    d->engine_config.progress = &d->progress;
+    d->engine_config.wake = app_wake;
+    d->engine_config.wake_arg = &d->app;
     atomic_store(&d->progress.phase, "starting");
     app_set_progress(&d->app, &d->progress);
 }

@@ -344,7 +344,8 @@ START_TEST(test_payload_of_chat_is_one_part_of_text)
     payload_release(&payload);
     ck_assert_str_eq(buf_bytes(&text),
                      "{\"model\": \"m\", \"messages\": [{\"role\": \"user\", \"content\": "
-                     "[{\"type\": \"text\", \"text\": \"h\\\"i\"}]}], \"max_completion_tokens\": 7, "
+                     "[{\"type\": \"text\", \"text\": \"h\\\"i\"}]}], "
+                     "\"max_completion_tokens\": 7, "
                      "\"stream\": true, \"stream_options\": {\"include_usage\": true}, "
                      "\"ignore_eos\": true}");
 }
