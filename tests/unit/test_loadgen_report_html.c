@@ -113,7 +113,7 @@ static const char *const hostile[] = {
     "<!--<script>",
     "-->",
     "<",
-    "a\xe2\x80\xa8" "b\xe2\x80\xa9",
+    ("a\xe2\x80\xa8" "b\xe2\x80\xa9"),
     "\xe2\x80\xa7 \xe2\x82\xac",
     REPORT_HTML_PLACEHOLDER,
     "\\u003c \\ \" \n &lt; &amp;",
