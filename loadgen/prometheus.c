@@ -78,10 +78,11 @@ end_of_labels(const char *at, const char *end)
     return NULL;
 }
 
+/* All that strtod passes over: it must not find a number beyond the line. */
 static bool
 is_space(char c)
 {
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+    return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
 /* `*end` is the line end: a number stops there, if not before it. */

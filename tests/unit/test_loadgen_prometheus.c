@@ -132,6 +132,7 @@ START_TEST(test_add_passes_over_garbage)
         "llmd_gpu_power_watts\n",
         "llmd_gpu_power_watts \n",
         "llmd_gpu_power_watts \n1\n",
+        "llmd_gpu_power_watts \v\n1\n",
         "llmd_gpu_power_watts one\n",
         "llmd_gpu_power_watts 1x\n",
         "llmd_gpu_power_watts{\n",
