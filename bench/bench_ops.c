@@ -272,7 +272,8 @@ bench_attention(struct bench *b, const struct model *m, struct model_times *ret)
         struct step s = new_step(cases[i].seqs, cases[i].q_len, cases[i].context);
         int T = s.batch.num_tokens;
         double samples[5][MAX_RUNS], flops, bytes;
-        die_on(b->ops->step_begin(b->dev, &s.batch), "step_begin");
+        struct step_shape shape;
+        die_on(b->ops->step_begin(b->dev, &s.batch, &shape), "step_begin");
         for (int j = -1; j < b->runs; j++) {
             int at = MAX(j, 0);
             struct attention_args a = {at % m->layers, m->heads, m->kv_heads, m->head_dim,
@@ -386,8 +387,8 @@ bench_sampling(struct bench *b, int64_t V)
                                               .seed = (uint64_t)(run * 32 + r),
                                               .num_logprobs = cases[i].num_logprobs};
             uint64_t begin_ns = mono_ns();
-            die_on(b->ops->sample(b->dev, &logits, rows, cases[i].rows, V, results, ids, lp, 5),
-                   "sample");
+            const struct sample_output output = {results, ids, lp, 5};
+            die_on(b->ops->sample(b->dev, &logits, rows, cases[i].rows, V, &output), "sample");
             samples[run] = (double)(mono_ns() - begin_ns) * 1e-9;
         }
         struct times t = summarize(samples, b->runs);

@@ -19,7 +19,8 @@ struct arch {
     /* Names every tensor to the loader, in the order of use. Runs twice: see
      * loader.h. */
     void (*tensors)(struct model *m, struct loader *l);
-    void (*forward)(struct model *m, const struct batch *batch);
+    /* The layers, over num_rows rows of the buffers below. */
+    void (*forward)(struct model *m, int num_rows);
 };
 
 extern const struct arch arch_llama, arch_qwen2, arch_gemma2;

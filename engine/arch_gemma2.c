@@ -83,12 +83,11 @@ embedding_scale(const struct model *m)
 }
 
 static void
-gemma2_forward(struct model *m, const struct batch *batch)
+gemma2_forward(struct model *m, int tokens)
 {
     const struct model_config *c = &m->config;
     const struct ops *ops = m->ops;
     struct device *dev = m->dev;
-    int tokens = batch->num_tokens;
     float eps = c->rms_norm_eps;
     struct attention_args attn = {
         .num_heads = c->num_heads,

@@ -63,12 +63,11 @@ llama_tensors(struct model *m, struct loader *l)
 }
 
 static void
-llama_forward(struct model *m, const struct batch *batch)
+llama_forward(struct model *m, int tokens)
 {
     const struct model_config *c = &m->config;
     const struct ops *ops = m->ops;
     struct device *dev = m->dev;
-    int tokens = batch->num_tokens;
     float eps = c->rms_norm_eps;
     struct attention_args attn = {
         .num_heads = c->num_heads,

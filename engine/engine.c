@@ -109,6 +109,8 @@ open_device(struct engine *e, const struct engine_config *cfg, struct error *err
         .max_tokens = e->info.max_num_batched_tokens,
         .max_seqs = e->info.max_num_seqs,
         .vocab_size = e->info.vocab_size,
+        .max_model_len = e->info.max_model_len,
+        .max_logprobs = (int)cfg->max_logprobs,
     };
     rc = e->ops->device_open(&opt, &e->dev, err);
     if (rc < 0)
@@ -116,6 +118,9 @@ open_device(struct engine *e, const struct engine_config *cfg, struct error *err
     struct device_info di;
     e->ops->device_info(e->dev, &di);
     snprintf(e->info.device, sizeof e->info.device, "%s", di.name);
+    e->max_flights = di.max_steps_in_flight;
+    e->scratch.max_rows = MIN(di.max_logit_rows, e->info.max_num_seqs);
+    ASSERT(e->max_flights >= 1 && e->max_flights <= MAX_FLIGHTS);
     return 0;
 }
 
@@ -133,7 +138,7 @@ load_model(struct engine *e, const struct engine_config *cfg, const struct model
         .ops = e->ops,
         .dev = e->dev,
         .max_tokens = e->info.max_num_batched_tokens,
-        .max_logit_rows = MAX_LOGIT_ROWS,
+        .max_logit_rows = e->scratch.max_rows,
         .max_model_len = e->info.max_model_len,
         .progress = cfg->progress,
     };
@@ -206,22 +211,19 @@ init_kv(struct engine *e, const struct engine_config *cfg, const struct model_co
 static int
 init_scratch(struct engine *e, const struct engine_config *cfg, struct error *err)
 {
-    struct sample_scratch *s = &e->scratch;
-    s->top_stride = (int32_t)MAX(cfg->max_logprobs, 1);
-    s->max_banned = ARRAY_SIZE(e->info.eos_token_ids) + MAX_STOP_TOKEN_IDS;
-    size_t rows = MAX_LOGIT_ROWS;
-    s->banned_ids = malloc(rows * (size_t)s->max_banned * sizeof *s->banned_ids);
-    s->top_ids = malloc(rows * (size_t)s->top_stride * sizeof *s->top_ids);
-    s->top_logprobs = malloc(rows * (size_t)s->top_stride * sizeof *s->top_logprobs);
+    int32_t top_stride = (int32_t)MAX(cfg->max_logprobs, 1);
+    int32_t max_banned = ARRAY_SIZE(e->info.eos_token_ids) + MAX_STOP_TOKEN_IDS;
     struct scheduler_config sc = {
         .max_num_seqs = e->info.max_num_seqs,
         .max_num_batched_tokens = e->info.max_num_batched_tokens,
     };
-    bool ok = s->banned_ids && s->top_ids && s->top_logprobs
+    bool ok = sample_scratch_init(&e->scratch, e->scratch.max_rows, max_banned, top_stride) == 0
               && scheduler_init(&e->scheduler, &sc, &e->kv) == 0
               && batch_builder_init(&e->builder, sc.max_num_batched_tokens, sc.max_num_seqs,
                                     e->kv.max_blocks)
                      == 0;
+    for (int i = 0; ok && i < e->max_flights; i++)
+        ok = flight_init(&e->flights[i], sc.max_num_seqs, top_stride) == 0;
     return ok ? 0 : error_set(err, ERR_NOMEM, "out of memory for the step's arrays");
 }
 
@@ -232,9 +234,11 @@ init_rings(struct engine *e, const struct engine_config *cfg, struct error *err)
     size_t queue = (size_t)e->queue_size;
     /* Each request inside may have one SUBMIT and one CANCEL on the way. */
     int rc = ring_init(&e->commands, 2 * queue, sizeof(struct engine_command));
-    /* Two steps' events, and the end and a crossing CANCEL of every request. */
+    /* The events of the steps on their way and of one more, and the end and a
+     * crossing CANCEL of every request. */
+    size_t steps = (size_t)e->max_flights + 1;
     if (rc == 0)
-        rc = ring_init(&e->events, 4 * (size_t)e->info.max_num_seqs + 2 * queue + 1,
+        rc = ring_init(&e->events, 2 * steps * (size_t)e->info.max_num_seqs + 2 * queue + 1,
                        sizeof(struct engine_event));
     if (rc == 0)
         rc = waiter_init(&e->worker_waiter);
@@ -333,9 +337,9 @@ engine_close(struct engine *e)
     batch_builder_release(&e->builder);
     scheduler_release(&e->scheduler);
     kv_cache_release(&e->kv);
-    free(e->scratch.banned_ids);
-    free(e->scratch.top_ids);
-    free(e->scratch.top_logprobs);
+    sample_scratch_release(&e->scratch);
+    for (int i = 0; i < MAX_FLIGHTS; i++)
+        flight_release(&e->flights[i]);
     model_free(e->model);
     if (e->dev != NULL)
         e->ops->device_close(e->dev);

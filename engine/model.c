@@ -276,10 +276,10 @@ model_unused_tensors(const struct model *m, const char **ret_first)
 /* Running */
 
 void
-model_forward(struct model *m, const struct batch *batch)
+model_forward(struct model *m, int num_rows)
 {
-    DASSERT(batch->num_tokens > 0 && batch->num_tokens <= m->max_tokens);
-    m->arch->forward(m, batch);
+    DASSERT(num_rows > 0 && num_rows <= m->max_tokens);
+    m->arch->forward(m, num_rows);
 }
 
 struct buffer *

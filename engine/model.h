@@ -95,9 +95,9 @@ size_t model_scratch_bytes(const struct model *m);
  * warning. *ret_first is borrowed from the model, "" when there are none. */
 size_t model_unused_tensors(const struct model *m, const char **ret_first);
 
-/* Runs all layers over the batch given to ops->step_begin. The last hidden
- * states stay inside the model until the next call. */
-void model_forward(struct model *m, const struct batch *batch);
+/* Runs all layers over the batch given to ops->step_begin, which returned
+ * num_rows. The last hidden states stay inside the model until the next call. */
+void model_forward(struct model *m, int num_rows);
 /* Head and soft cap of num_rows <= max_logit_rows token rows of the last
  * forward; returns the logits [num_rows, vocab_size] f32, which may be
  * overwritten and are valid until the next call. Before step_end. */

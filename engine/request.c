@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/request.h"
 
+#include "kernels/ops.h"
+
 #include <string.h>
 
 static bool
@@ -23,6 +25,16 @@ logprob_rows_release(struct logprob_rows *l)
     free(l->rank);
     free(l->top_ids);
     free(l->top_logprobs);
+}
+
+void
+logprob_rows_store(struct logprob_rows *l, int32_t row, const struct sample_output *from)
+{
+    size_t at = (size_t)row * (size_t)l->width, width = (size_t)l->width;
+    l->logprob[row] = from->results[0].logprob;
+    l->rank[row] = from->results[0].rank;
+    memcpy(l->top_ids + at, from->top_ids, width * sizeof *l->top_ids);
+    memcpy(l->top_logprobs + at, from->top_logprobs, width * sizeof *l->top_logprobs);
 }
 
 static void
@@ -96,7 +108,8 @@ void
 request_check(const struct request *r)
 {
     ASSERT(r->num_prompt_tokens >= 1);
-    ASSERT(r->num_output_tokens >= 0 && r->num_output_tokens <= r->sampling.max_tokens);
+    ASSERT(r->num_output_tokens >= 0 && r->num_pending_tokens >= 0);
+    ASSERT(request_num_outputs(r) <= r->sampling.max_tokens);
     ASSERT(r->num_computed_tokens >= 0);
     ASSERT(r->num_computed_tokens < request_num_tokens(r) || r->state == REQUEST_FINISHED);
     switch (r->state) {

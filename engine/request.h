@@ -26,6 +26,8 @@
 #include "util/base.h"
 #include "util/error.h"
 
+struct sample_output; /* kernels/ops.h */
+
 /* Most stop_token_ids of one request. */
 #define MAX_STOP_TOKEN_IDS 128
 
@@ -103,6 +105,8 @@ struct request {
     /* The worker's own. */
     enum request_state state;
     struct list link;           /* in the scheduler's waiting or running list */
+    int32_t num_pending_tokens; /* drawn in steps on their way: output_ids beyond
+                                   num_output_tokens holds -1 - i for them (flight.h) */
     int32_t num_computed_tokens;
     int32_t num_scheduled_tokens; /* in the step being run */
     int32_t num_prompt_logprob_rows; /* rows of prompt_logprobs already written */
@@ -119,14 +123,23 @@ struct request {
 int request_new(const int32_t *prompt_ids, int32_t num_prompt_tokens,
                 const struct sampling_params *sampling, struct request **ret);
 void request_free(struct request *r);
+/* Copies row 0 of `from` into row `row`. */
+void logprob_rows_store(struct logprob_rows *l, int32_t row, const struct sample_output *from);
 /* Asserts that the transition is drawn above. Worker only. */
 void request_set_state(struct request *r, enum request_state state);
+/* Tokens drawn so far, known or still on their way. */
+static inline int32_t
+request_num_outputs(const struct request *r)
+{
+    return r->num_output_tokens + r->num_pending_tokens;
+}
 /* Prompt and output so far. */
 static inline int32_t
 request_num_tokens(const struct request *r)
 {
-    return r->num_prompt_tokens + r->num_output_tokens;
+    return r->num_prompt_tokens + request_num_outputs(r);
 }
+/* A token, or -1 - i where it is on its way. */
 static inline int32_t
 request_token(const struct request *r, int32_t i)
 {

@@ -87,6 +87,13 @@ grow_or_preempt(struct scheduler *s, struct request *r, int32_t num_tokens)
     return true;
 }
 
+/* Its last token is on its way: nothing is left to compute. */
+static bool
+is_complete(const struct request *r)
+{
+    return request_num_outputs(r) >= r->sampling.max_tokens;
+}
+
 static int32_t
 tokens_wanted(const struct scheduler *s, const struct request *r)
 {
@@ -104,7 +111,7 @@ plan_running(struct scheduler *s, bool decodes)
         struct request *r = request_of(pos);
         next = pos->next;
         bool is_decode = request_num_tokens(r) - r->num_computed_tokens == 1;
-        if (is_decode != decodes)
+        if (is_decode != decodes || is_complete(r))
             continue;
         int32_t n = tokens_wanted(s, r);
         if (n <= 0)
@@ -135,7 +142,9 @@ plan_waiting(struct scheduler *s)
     while (!list_empty(&s->waiting) && s->num_running < s->config.max_num_seqs) {
         struct request *r = request_of(s->waiting.next);
         int32_t n = tokens_wanted(s, r);
-        if (n <= 0 || !may_admit(s, r))
+        /* one that was preempted waits for its token on the way: only the next
+         * step could have told it by its place */
+        if (n <= 0 || r->num_pending_tokens > 0 || !may_admit(s, r))
             return;
         list_remove(&r->link);
         s->num_waiting--;

@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The worker's loop: take commands, schedule, forward, sample, publish, wake.
+ * The worker's loop: take commands, schedule, launch a step, land the oldest
+ * step on its way, publish, wake. With a device that runs one step at a time the
+ * step that lands is the one just launched; with a GPU it is the one before.
  *
  * It starts a step only when the event ring has room for two events (a token
- * and the end) of every sequence that may run, and takes a command only when
- * there is room for one event more, so a push never fails. When the loop thread
- * lags behind, the worker sleeps until it has polled.
+ * and the end) of every sequence that may run, in this step and in those on
+ * their way, and takes a command only when there is room for one event more, so
+ * a push never fails. When the loop thread lags behind, the worker sleeps until
+ * it has polled.
+ *
+ * A request may end while a newer step computes a token for it: that token is
+ * dropped when it lands. Its blocks may be given to others at once, since what
+ * the device does for them comes after that step.
  */
 #include "engine/worker.h"
 
@@ -41,19 +48,29 @@ finished_event(struct request *r, enum finish_reason reason, uint64_t now)
     };
 }
 
+/* Takes `r` away from the scheduler and from the steps on their way. */
+static void
+retire(struct engine *e, struct request *r)
+{
+    scheduler_finish(&e->scheduler, r);
+    for (int i = 0; i < e->max_flights && r->num_pending_tokens > 0; i++)
+        flight_drop(&e->flights[i], r);
+    r->num_pending_tokens = 0;
+}
+
 /* Ends `r`: unless a CANCEL is on its way, the loop's again afterwards. */
 static void
 finish(struct engine *e, struct request *r, enum finish_reason reason, uint64_t now)
 {
-    scheduler_finish(&e->scheduler, r);
+    retire(e, r);
     struct engine_event event = finished_event(r, reason, now);
     push_event(e, &event);
 }
 
 static size_t
-events_of_a_step(const struct engine *e)
+events_of_steps(const struct engine *e, int num_steps)
 {
-    return 2 * (size_t)e->info.max_num_seqs;
+    return 2 * (size_t)e->info.max_num_seqs * (size_t)num_steps;
 }
 
 static void
@@ -82,7 +99,7 @@ take_cancel(struct engine *e, struct request *r)
     if (r->state == REQUEST_FINISHED) {
         event = (struct engine_event){.request = r, .token = -1, .type = EVENT_CANCEL_TAKEN};
     } else {
-        scheduler_finish(&e->scheduler, r);
+        retire(e, r);
         event = finished_event(r, FINISH_ABORT, mono_ns());
         event.cancel_taken = 1;
     }
@@ -93,7 +110,8 @@ static void
 take_commands(struct engine *e)
 {
     struct engine_command c;
-    while (ring_room(&e->events) > events_of_a_step(e) && ring_pop(&e->commands, &c, 1) == 1) {
+    while (ring_room(&e->events) > events_of_steps(e, e->max_flights)
+           && ring_pop(&e->commands, &c, 1) == 1) {
         if (c.type == COMMAND_SUBMIT)
             take_submission(e, c.request);
         else
@@ -179,19 +197,22 @@ publish_gauges(struct engine *e)
 }
 
 static void
-count_step(struct engine *e, uint64_t started, uint64_t ended, int32_t num_sampled)
+count_step(struct engine *e, const struct flight *f, uint64_t ended, int32_t num_sampled)
 {
     struct engine_stats *s = &e->stats;
-    uint64_t tokens = (uint64_t)e->scheduler.num_tokens;
+    uint64_t tokens = (uint64_t)f->num_tokens;
+    /* steps overlap: each counts from where the one before ended */
+    uint64_t ns = ended - MAX(f->started_ns, e->last_landing_ns);
+    e->last_landing_ns = ended;
     count_up(&s->num_steps, 1);
-    count_up(&s->step_ns_total, ended - started);
-    count_up(&s->step_us_log2[log2_bucket((ended - started) / 1000)], 1);
+    count_up(&s->step_ns_total, ns);
+    count_up(&s->step_us_log2[log2_bucket(ns / 1000)], 1);
     count_up(&s->step_tokens_log2[log2_bucket(tokens)], 1);
     count_up(&s->step_tokens_total, tokens);
     count_up(&s->generation_tokens, (uint64_t)num_sampled);
 }
 
-/* The planned tokens are in the cache now. */
+/* The planned tokens are in the cache, for any later step. */
 static void
 advance(struct engine *e, uint64_t now)
 {
@@ -209,14 +230,18 @@ advance(struct engine *e, uint64_t now)
 }
 
 static int
-compute_step(struct engine *e)
+compute_step(struct engine *e, struct flight *f)
 {
+    struct step_shape step;
     batch_build(&e->builder, e->scheduler.scheduled, e->scheduler.num_scheduled);
-    int rc = e->ops->step_begin(e->dev, &e->builder.batch);
+    int rc = e->ops->step_begin(e->dev, &e->builder.batch, &step);
     if (rc < 0)
         return rc;
-    model_forward(e->model, &e->builder.batch);
-    rc = worker_sample(e);
+    if (!step.recorded)
+        model_forward(e->model, step.num_rows);
+    rc = e->ops->forward_end(e->dev);
+    if (rc == 0)
+        rc = worker_sample(e, f);
     int end = e->ops->step_end(e->dev);
     return rc < 0 ? rc : end;
 }
@@ -235,9 +260,11 @@ wait_for_room(struct engine *e)
 static void
 fail_all(struct engine *e, int code)
 {
+    const char *why = e->ops->failure(e->dev);
     error_set(&e->failure, code, "device '%s' failed in a step: %s", e->info.device,
-              error_name(code));
+              why != NULL ? why : error_name(code));
     atomic_store_explicit(&e->failed, true, memory_order_release);
+    e->num_flights = 0;
     uint64_t now = mono_ns();
     struct list *queues[] = {&e->scheduler.running, &e->scheduler.waiting};
     for (size_t q = 0; q < ARRAY_SIZE(queues); q++) {
@@ -250,25 +277,43 @@ fail_all(struct engine *e, int code)
     e->wake(e->wake_arg);
 }
 
+/* What the scheduler planned, up to the draws of its tokens. */
 static void
-run_step(struct engine *e)
+launch_step(struct engine *e)
 {
-    uint64_t started = mono_ns();
-    int rc = compute_step(e);
+    struct flight *f = &e->flights[(e->first_flight + e->num_flights) % e->max_flights];
+    flight_start(f, e->scheduler.num_tokens, mono_ns());
+    int rc = compute_step(e, f);
     if (rc < 0) {
         fail_all(e, rc);
         return;
     }
+    advance(e, f->started_ns);
+    e->num_flights++;
+}
+
+/* Waits for the oldest step on its way; its tokens become known. */
+static void
+land_step(struct engine *e)
+{
+    struct flight *f = &e->flights[e->first_flight];
+    int rc = e->ops->step_wait(e->dev);
+    if (rc < 0) {
+        fail_all(e, rc);
+        return;
+    }
+    e->first_flight = (e->first_flight + 1) % e->max_flights;
+    e->num_flights--;
     uint64_t now = mono_ns();
-    advance(e, started);
     int32_t num_sampled = 0;
-    for (int32_t i = 0; i < e->builder.num_logit_rows; i++) {
-        if (e->builder.logit_rows[i].prompt_row < 0) {
-            publish_token(e, e->builder.logit_rows[i].request, now);
+    for (int32_t i = 0; i < f->num_requests; i++) {
+        struct request *r = flight_land(f, i);
+        if (r != NULL) {
+            publish_token(e, r, now);
             num_sampled++;
         }
     }
-    count_step(e, started, now, num_sampled);
+    count_step(e, f, now, num_sampled);
 }
 
 static bool
@@ -276,7 +321,8 @@ has_commands_or_stops(void *arg)
 {
     struct engine *e = arg;
     return atomic_load_explicit(&e->stopping, memory_order_acquire)
-           || (ring_count(&e->commands) > 0 && ring_room(&e->events) > events_of_a_step(e));
+           || (ring_count(&e->commands) > 0
+               && ring_room(&e->events) > events_of_steps(e, e->max_flights));
 }
 
 static bool
@@ -284,7 +330,21 @@ may_step(void *arg)
 {
     struct engine *e = arg;
     return atomic_load_explicit(&e->stopping, memory_order_acquire)
-           || ring_room(&e->events) >= events_of_a_step(e);
+           || ring_room(&e->events) >= events_of_steps(e, e->num_flights + 1);
+}
+
+/* Launches what there is to compute, and lands a step when as many as the device
+ * takes are on their way, or there is nothing to launch. False: nothing to do. */
+static bool
+turn(struct engine *e)
+{
+    bool launched = scheduler_schedule(&e->scheduler) > 0;
+    if (launched)
+        launch_step(e);
+    bool landing = e->num_flights > 0 && (!launched || e->num_flights == e->max_flights);
+    if (landing)
+        land_step(e);
+    return launched || landing;
 }
 
 void *
@@ -294,12 +354,12 @@ worker_run(void *arg)
     while (!atomic_load_explicit(&e->stopping, memory_order_acquire)) {
         take_commands(e);
         bool idle = false;
-        if (!may_step(e))
-            waiter_sleep(&e->worker_waiter, may_step, e, 1000);
-        else if (scheduler_schedule(&e->scheduler) > 0)
-            run_step(e);
+        if (may_step(e))
+            idle = !turn(e);
+        else if (e->num_flights > 0)
+            land_step(e);
         else
-            idle = true;
+            waiter_sleep(&e->worker_waiter, may_step, e, 1000);
 #ifdef LLMD_DEBUG
         scheduler_check(&e->scheduler);
 #endif
@@ -308,5 +368,7 @@ worker_run(void *arg)
         if (idle)
             waiter_sleep(&e->worker_waiter, has_commands_or_stops, e, 1000);
     }
+    while (e->num_flights > 0)
+        land_step(e);
     return NULL;
 }

@@ -8,6 +8,7 @@
 
 #include "engine/batch.h"
 #include "engine/engine.h"
+#include "engine/flight.h"
 #include "engine/kv_cache.h"
 #include "engine/model.h"
 #include "engine/scheduler.h"
@@ -16,9 +17,6 @@
 
 #include <pthread.h>
 
-/* Most rows of logits held at once: bounds the scratch of a wide vocabulary. */
-#define MAX_LOGIT_ROWS 64
-
 enum command_type { COMMAND_SUBMIT, COMMAND_CANCEL };
 
 struct engine_command {
@@ -26,17 +24,16 @@ struct engine_command {
     enum command_type type;
 };
 
-/* Rows handed to ops->sample and ops->logprobs, and what comes back. */
+/* Rows handed to ops->sample and ops->logprobs, R at once: as many as the
+ * device likes, which bounds the logits of a wide vocabulary. */
 struct sample_scratch {
-    struct sample_row rows[MAX_LOGIT_ROWS];
-    struct sample_result results[MAX_LOGIT_ROWS];
-    int32_t row_ids[MAX_LOGIT_ROWS];
-    int32_t targets[MAX_LOGIT_ROWS];
-    int32_t *banned_ids;      /* owned [MAX_LOGIT_ROWS, max_banned] */
+    int32_t max_rows;         /* R */
+    struct sample_row *rows;  /* owned [R] */
+    int32_t *row_ids;         /* owned [R] */
+    int32_t *targets;         /* owned [R] */
+    int32_t *banned_ids;      /* owned [R, max_banned] */
     int32_t max_banned;
-    int32_t *top_ids;         /* owned [MAX_LOGIT_ROWS, top_stride] */
-    float *top_logprobs;      /* owned [MAX_LOGIT_ROWS, top_stride] */
-    int32_t top_stride;
+    struct flight scores;     /* what ops->logprobs gives, [R] */
 };
 
 struct engine {
@@ -55,6 +52,9 @@ struct engine {
     struct scheduler scheduler;
     struct batch_builder builder;
     struct sample_scratch scratch;
+    struct flight flights[MAX_FLIGHTS]; /* steps begun: a queue */
+    int num_flights, first_flight, max_flights;
+    uint64_t last_landing_ns;        /* end of the step before */
     uint64_t num_submitted;          /* arrival numbers */
     bool events_pending;             /* pushed since the last wake */
 
@@ -77,8 +77,12 @@ struct engine {
 /* The thread function; `arg` is the engine. */
 void *worker_run(void *arg);
 
-/* Draws or scores the logit rows of the step just run. 0, or an error of the
- * device. Publishes nothing: see worker.c. */
-int worker_sample(struct engine *e);
+/* Sizes the scratch for max_rows logit rows at once. 0 or ERR_NOMEM. */
+int sample_scratch_init(struct sample_scratch *s, int32_t max_rows, int32_t max_banned,
+                        int32_t top_stride);
+void sample_scratch_release(struct sample_scratch *s);
+/* Scores the prompt rows of the step just launched, and launches the draws of
+ * the others into `f`. 0, or an error of the device. */
+int worker_sample(struct engine *e, struct flight *f);
 
 #endif

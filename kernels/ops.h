@@ -12,7 +12,8 @@
  * Logits are always f32. All functions are called from one thread, the worker.
  *
  * Determinism: an output element has one accumulation order that depends on
- * its own sequence alone, never on T, S, the chunking or the thread count.
+ * its own sequence alone, never on T, S, the chunking or the thread count. (A GPU
+ * promises this for gemm only when opened with `deterministic`.)
  */
 #ifndef KERNELS_OPS_H
 #define KERNELS_OPS_H
@@ -21,7 +22,7 @@
 #include "util/error.h"
 
 /* Bumped on any change of this file; compared when a module is loaded. */
-#define OPS_ABI 1
+#define OPS_ABI 2
 
 #define KV_BLOCK_SIZE 16
 
@@ -67,8 +68,10 @@ struct kv_config {
 };
 
 /*
- * The integers of one step, in host memory, valid from step_begin to step_end.
- * A sequence's rows are consecutive; its query tokens are the last ones of its
+ * The integers of one step, in host memory, read by step_begin alone on a device
+ * that runs steps ahead, else until step_end. A token id -1 - i stands for the
+ * token that the step before drew as its i-th (counted over all its `sample`
+ * calls), which the host need not know yet. A sequence's rows are consecutive; its query tokens are the last ones of its
  * context: position of its i-th row = seq_lens[s] - q_len + i.
  */
 struct batch {
@@ -102,6 +105,13 @@ struct attention_args {
 
 enum activation { ACT_SILU, ACT_GELU_TANH };
 
+/* What step_begin made of a batch. */
+struct step_shape {
+    int num_rows;   /* of every op up to forward_end: T, or more where the device pads
+                       the batch to a shape that it records */
+    bool recorded;  /* the layers are recorded for this shape: their ops are not called */
+};
+
 /* One row of `sample`. All pointers are host memory, borrowed for the call. */
 struct sample_row {
     float temperature;          /* 0: greedy */
@@ -114,7 +124,7 @@ struct sample_row {
     uint64_t seed;              /* key of the generator */
     uint64_t position;          /* index of the token being drawn, 0-based */
     const int32_t *prompt_ids;  /* [num_prompt] */
-    const int32_t *output_ids;  /* [num_output] */
+    const int32_t *output_ids;  /* [num_output]; the last may be -1 - i as in batch */
     int num_prompt, num_output;
     const int32_t *bias_ids;    /* [num_bias] logit_bias */
     const float *bias_values;
@@ -133,10 +143,24 @@ struct sample_result {
     int32_t rank;      /* 1 = most likely; 0 without logprobs */
 };
 
+/* Where the results of `sample` and `logprobs` go: host memory of the caller's,
+ * written by the time step_wait has returned for the step. */
+struct sample_output {
+    struct sample_result *results;  /* [R] */
+    int32_t *top_ids;               /* [R, top_stride] */
+    float *top_logprobs;            /* [R, top_stride] */
+    int top_stride;
+};
+
 struct device_info {
     char name[64];              /* "cpu (AVX2+FMA, 2 threads)" */
     enum dtype act_dtype;       /* of activations */
+    bool is_gpu;                /* memory of its own, 16-bit arithmetic alone */
     size_t memory_total, memory_free;  /* bytes */
+    size_t workspace_bytes;     /* the device's own, beyond what its callers allocate:
+                                   taken, or still to be taken by kv_init and rope_init */
+    int max_steps_in_flight;    /* begun and not waited for: 1, or 2 */
+    int max_logit_rows;         /* most R that it likes at once */
 };
 
 struct device_options {
@@ -145,7 +169,13 @@ struct device_options {
     int max_tokens;             /* most T of any step */
     int max_seqs;               /* most S of any step */
     int vocab_size;
+    int max_model_len;          /* most context of any sequence; 0: unknown */
+    int max_logprobs;           /* widest top list of `sample` and `logprobs` */
     int ordinal;                /* CUDA: device number */
+    bool enforce_eager;         /* CUDA: record no steps */
+    bool no_pdl;                /* CUDA: no programmatic dependent launch */
+    bool deterministic;         /* CUDA: results independent of the batch, as on the CPU */
+    const char *cache_dir;      /* CUDA: where timed algorithms are kept; NULL: nowhere */
 };
 
 struct device;
@@ -189,9 +219,19 @@ struct ops {
     size_t (*kv_block_bytes)(const struct kv_config *cfg);
     int (*rope_init)(struct device *dev, const struct rope_config *cfg, struct error *err);
 
-    /* One step: everything between begin and end reads the batch's integers. */
-    int (*step_begin)(struct device *dev, const struct batch *batch);
+    /*
+     * One step: step_begin, the ops of the layers (unless recorded), forward_end,
+     * gather_rows ... sample, step_end; later step_wait. A device with
+     * max_steps_in_flight 2 may begin a step before the one ahead was waited for;
+     * results then come in the order of the steps.
+     */
+    int (*step_begin)(struct device *dev, const struct batch *batch, struct step_shape *ret);
+    int (*forward_end)(struct device *dev);
     int (*step_end)(struct device *dev);
+    /* Until the oldest step that ended is done and its outputs are written. */
+    int (*step_wait)(struct device *dev);
+    /* What made a function return ERR_DEVICE, for a human; NULL: nothing did. */
+    const char *(*failure)(const struct device *dev);
 
     /* out[T,H] = table[token_ids[t]] * scale */
     void (*embed)(struct device *dev, struct buffer *out, const struct weight *table, float scale);
@@ -229,20 +269,18 @@ struct ops {
      * the raw logits, then allowed/banned/bias, penalties, temperature, min_p,
      * top_k, top_p, and Gumbel-max with the counter-based generator of
      * util/rng.h keyed by (seed, position, token id). Ties: the lowest id.
-     * top_ids/top_logprobs [R, top_stride] receive each row's most likely
-     * num_logprobs tokens in descending order (ties by id).
+     * The top lists receive each row's most likely num_logprobs tokens in
+     * descending order (ties by id).
      */
     int (*sample)(struct device *dev, struct buffer *logits, const struct sample_row *rows,
-                  int num_rows, int64_t vocab_size, struct sample_result *ret,
-                  int32_t *top_ids, float *top_logprobs, int top_stride);
+                  int num_rows, int64_t vocab_size, const struct sample_output *ret);
     /*
      * Log-probabilities of given tokens (prompt_logprobs, echo): for each row
      * the logprob and rank of targets[i] and the top num_logprobs.
      */
     int (*logprobs)(struct device *dev, const struct buffer *logits, const int32_t *targets,
                     int num_rows, int64_t vocab_size, int num_logprobs,
-                    struct sample_result *ret, int32_t *top_ids, float *top_logprobs,
-                    int top_stride);
+                    const struct sample_output *ret);
 };
 
 #endif

@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 #define MAX_THREADS 512
+/* Logits of a wide vocabulary are large, and more rows at once gain nothing. */
+#define MAX_LOGIT_ROWS 64
 /* Buffers from this size on lie on huge pages. */
 #define LARGE_BUFFER_BYTES ((size_t)1 << 20)
 
@@ -135,6 +137,8 @@ device_info(const struct device *dev, struct device_info *ret)
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     *ret = (struct device_info){
         .act_dtype = DTYPE_F32,
+        .max_steps_in_flight = 1,
+        .max_logit_rows = MAX_LOGIT_ROWS,
         .memory_total = (size_t)sysconf(_SC_PHYS_PAGES) * page,
         .memory_free = meminfo("MemAvailable"),
     };
@@ -212,13 +216,29 @@ batch_is_valid(const struct device *dev, const struct batch *b)
 }
 
 static int
-step_begin(struct device *dev, const struct batch *batch)
+step_begin(struct device *dev, const struct batch *batch, struct step_shape *ret)
 {
     if (!batch_is_valid(dev, batch))
         return ERR_INVALID;
     dev->batch = batch;
     dev->items_tile = 0;
+    *ret = (struct step_shape){.num_rows = batch->num_tokens};
     return 0;
+}
+
+/* Every op has done its work when it returns. */
+static int
+nothing_to_do(struct device *dev)
+{
+    (void)dev;
+    return 0;
+}
+
+static const char *
+failure(const struct device *dev)
+{
+    (void)dev;
+    return NULL;
 }
 
 static int
@@ -244,7 +264,10 @@ const struct ops cpu_ops = {
     .kv_block_bytes = cpu_kv_block_bytes,
     .rope_init = cpu_rope_init,
     .step_begin = step_begin,
+    .forward_end = nothing_to_do,
     .step_end = step_end,
+    .step_wait = nothing_to_do,
+    .failure = failure,
     .embed = cpu_embed,
     .rmsnorm = cpu_rmsnorm,
     .add_rmsnorm = cpu_add_rmsnorm,

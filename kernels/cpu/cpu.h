@@ -121,10 +121,9 @@ void cpu_softcap(struct device *dev, struct buffer *logits, int rows, int64_t vo
 int cpu_sample_init(struct device *dev);   /* 0 or ERR_NOMEM */
 void cpu_sample_release(struct device *dev);
 int cpu_sample(struct device *dev, struct buffer *logits, const struct sample_row *rows,
-               int num_rows, int64_t vocab_size, struct sample_result *ret, int32_t *top_ids,
-               float *top_logprobs, int top_stride);
+               int num_rows, int64_t vocab_size, const struct sample_output *ret);
 int cpu_logprobs(struct device *dev, const struct buffer *logits, const int32_t *targets,
-                 int num_rows, int64_t vocab_size, int num_logprobs, struct sample_result *ret,
-                 int32_t *top_ids, float *top_logprobs, int top_stride);
+                 int num_rows, int64_t vocab_size, int num_logprobs,
+                 const struct sample_output *ret);
 
 #endif

@@ -21,10 +21,7 @@ struct sample_job {
     const int32_t *targets;
     int64_t vocab_size;
     int num_logprobs;            /* of `logprobs` */
-    struct sample_result *ret;
-    int32_t *top_ids;
-    float *top_logprobs;
-    int top_stride;
+    struct sample_output output;
 };
 
 int
@@ -120,9 +117,9 @@ static void
 write_top(const struct sample_job *job, int row, int count, const float *x,
           const struct norm *norm, struct candidate *list)
 {
-    ASSERT(count <= job->top_stride);
-    int32_t *ids = job->top_ids + (size_t)row * job->top_stride;
-    float *logprobs = job->top_logprobs + (size_t)row * job->top_stride;
+    ASSERT(count <= job->output.top_stride);
+    int32_t *ids = job->output.top_ids + (size_t)row * job->output.top_stride;
+    float *logprobs = job->output.top_logprobs + (size_t)row * job->output.top_stride;
     int wanted = (int)MIN(count, job->vocab_size);
     int n = (int)best_of_row(job->dev->kernels, x, job->vocab_size, wanted, list);
     for (int i = 0; i < n; i++) {
@@ -148,8 +145,8 @@ write_logprobs(const struct sample_job *job, int row, int32_t token, int num_log
 {
     const struct cpu_kernels *k = job->dev->kernels;
     struct norm norm = row_norm(k, x, job->vocab_size);
-    job->ret[row].logprob = logprob_of(&norm, x[token]);
-    job->ret[row].rank = (int32_t)k->row_count_ge(x, job->vocab_size, clean(x[token]));
+    job->output.results[row].logprob = logprob_of(&norm, x[token]);
+    job->output.results[row].rank = (int32_t)k->row_count_ge(x, job->vocab_size, clean(x[token]));
     if (num_logprobs > 0)
         write_top(job, row, num_logprobs, x, &norm, job->dev->scratch[thread].candidates);
 }
@@ -355,15 +352,14 @@ sample_task(void *arg, int row, int thread)
     float *x = job->logits + (size_t)row * job->vocab_size;
     float *z = process_row(r, x, job->vocab_size, scratch);
     int32_t token = draw_token(job->dev->kernels, r, z, job->vocab_size, scratch->candidates);
-    job->ret[row] = (struct sample_result){.token = token};
+    job->output.results[row] = (struct sample_result){.token = token};
     if (r->num_logprobs >= 0)
         write_logprobs(job, row, token, r->num_logprobs, x, thread);
 }
 
 int
 cpu_sample(struct device *dev, struct buffer *logits, const struct sample_row *rows,
-           int num_rows, int64_t vocab_size, struct sample_result *ret, int32_t *top_ids,
-           float *top_logprobs, int top_stride)
+           int num_rows, int64_t vocab_size, const struct sample_output *ret)
 {
     if (vocab_size <= 0 || vocab_size > dev->options.vocab_size)
         return ERR_INVALID;
@@ -373,10 +369,7 @@ cpu_sample(struct device *dev, struct buffer *logits, const struct sample_row *r
         .logits = logits->data,
         .rows = rows,
         .vocab_size = vocab_size,
-        .ret = ret,
-        .top_ids = top_ids,
-        .top_logprobs = top_logprobs,
-        .top_stride = top_stride,
+        .output = *ret,
     };
     pool_run(dev->pool, num_rows, sample_task, &job);
     return 0;
@@ -387,15 +380,15 @@ logprobs_task(void *arg, int row, int thread)
 {
     const struct sample_job *job = arg;
     int32_t token = job->targets[row];
-    job->ret[row] = (struct sample_result){.token = token};
+    job->output.results[row] = (struct sample_result){.token = token};
     write_logprobs(job, row, token, job->num_logprobs,
                    job->logits + (size_t)row * job->vocab_size, thread);
 }
 
 int
 cpu_logprobs(struct device *dev, const struct buffer *logits, const int32_t *targets,
-             int num_rows, int64_t vocab_size, int num_logprobs, struct sample_result *ret,
-             int32_t *top_ids, float *top_logprobs, int top_stride)
+             int num_rows, int64_t vocab_size, int num_logprobs,
+             const struct sample_output *ret)
 {
     if (vocab_size <= 0 || vocab_size > dev->options.vocab_size)
         return ERR_INVALID;
@@ -410,10 +403,7 @@ cpu_logprobs(struct device *dev, const struct buffer *logits, const int32_t *tar
         .targets = targets,
         .vocab_size = vocab_size,
         .num_logprobs = num_logprobs,
-        .ret = ret,
-        .top_ids = top_ids,
-        .top_logprobs = top_logprobs,
-        .top_stride = top_stride,
+        .output = *ret,
     };
     pool_run(dev->pool, num_rows, logprobs_task, &job);
     return 0;

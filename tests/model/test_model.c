@@ -122,10 +122,14 @@ runner_step(struct runner *r, const int32_t *ids, int n, int start)
                                 .positions = positions, .slot_mapping = slots,
                                 .cu_seqlens_q = cu_seqlens, .seq_lens = &seq_len,
                                 .block_tables = r->block_table};
-    ck_assert_int_eq(r->ops->step_begin(r->dev, &batch), 0);
-    model_forward(r->model, &batch);
+    struct step_shape step;
+    ck_assert_int_eq(r->ops->step_begin(r->dev, &batch, &step), 0);
+    if (!step.recorded)
+        model_forward(r->model, step.num_rows);
+    ck_assert_int_eq(r->ops->forward_end(r->dev), 0);
     const struct buffer *logits = model_logits(r->model, &last_row, 1);
     ck_assert_int_eq(r->ops->step_end(r->dev), 0);
+    ck_assert_int_eq(r->ops->step_wait(r->dev), 0);
     ck_assert_int_eq(r->ops->download(r->dev, r->logits, logits, 0,
                                       (size_t)r->config.vocab_size * sizeof *r->logits),
                      0);

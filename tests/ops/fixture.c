@@ -62,6 +62,41 @@ rig_weight(struct rig *rig, const void *data, enum dtype dtype, int64_t rows, in
     return w;
 }
 
+int
+rig_step_begin(struct rig *rig, const struct batch *batch)
+{
+    struct step_shape step;
+    int rc = rig->ops->step_begin(rig->dev, batch, &step);
+    ck_assert(rc != 0 || step.num_rows >= batch->num_tokens);
+    return rc;
+}
+
+int
+rig_step_end(struct rig *rig)
+{
+    int rc = rig->ops->step_end(rig->dev);
+    return rc != 0 ? rc : rig->ops->step_wait(rig->dev);
+}
+
+int
+rig_sample(struct rig *rig, struct buffer *logits, const struct sample_row *rows, int num_rows,
+           int64_t vocab_size, struct sample_result *results, int32_t *top_ids,
+           float *top_logprobs, int top_stride)
+{
+    const struct sample_output output = {results, top_ids, top_logprobs, top_stride};
+    return rig->ops->sample(rig->dev, logits, rows, num_rows, vocab_size, &output);
+}
+
+int
+rig_logprobs(struct rig *rig, const struct buffer *logits, const int32_t *targets, int num_rows,
+             int64_t vocab_size, int num_logprobs, struct sample_result *results,
+             int32_t *top_ids, float *top_logprobs, int top_stride)
+{
+    const struct sample_output output = {results, top_ids, top_logprobs, top_stride};
+    return rig->ops->logprobs(rig->dev, logits, targets, num_rows, vocab_size, num_logprobs,
+                              &output);
+}
+
 float *
 random_floats(uint64_t seed, int64_t n, float scale)
 {

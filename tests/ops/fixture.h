@@ -30,6 +30,19 @@ void rig_read(struct rig *rig, const struct buffer *b, float *ret, int64_t n);
 struct weight rig_weight(struct rig *rig, const void *data, enum dtype dtype, int64_t rows,
                          int64_t cols, enum weight_use use);
 
+/* A step's frame: step_begin and forward_end; step_end and step_wait. 0, or
+ * what failed first. */
+int rig_step_begin(struct rig *rig, const struct batch *batch);
+int rig_step_end(struct rig *rig);
+/* The ops, with their results waited for. */
+int rig_sample(struct rig *rig, struct buffer *logits, const struct sample_row *rows,
+               int num_rows, int64_t vocab_size, struct sample_result *results, int32_t *top_ids,
+               float *top_logprobs, int top_stride);
+int rig_logprobs(struct rig *rig, const struct buffer *logits, const int32_t *targets,
+                 int num_rows, int64_t vocab_size, int num_logprobs,
+                 struct sample_result *results, int32_t *top_ids, float *top_logprobs,
+                 int top_stride);
+
 /* n floats in [-scale, scale), a function of seed; the caller frees. */
 float *random_floats(uint64_t seed, int64_t n, float scale);
 /* The same, stored as dtype. */

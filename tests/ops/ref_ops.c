@@ -234,9 +234,17 @@ ref_rope_init(struct device *dev, const struct rope_config *cfg, struct error *e
 }
 
 static int
-ref_step_begin(struct device *dev, const struct batch *batch)
+ref_step_begin(struct device *dev, const struct batch *batch, struct step_shape *ret)
 {
     dev->batch = batch;
+    *ret = (struct step_shape){.num_rows = batch->num_tokens};
+    return 0;
+}
+
+static int
+ref_nothing(struct device *dev)
+{
+    (void)dev;
     return 0;
 }
 
@@ -454,6 +462,8 @@ const struct ops ref_ops = {
     .kv_block_bytes = ref_kv_block_bytes,
     .rope_init = ref_rope_init,
     .step_begin = ref_step_begin,
+    .forward_end = ref_nothing,
+    .step_wait = ref_nothing,
     .step_end = ref_step_end,
     .embed = ref_embed,
     .rmsnorm = ref_rmsnorm,

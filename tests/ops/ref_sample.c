@@ -136,10 +136,10 @@ write_logprobs(const float *logits, int64_t n, int32_t token, int num, struct sa
 
 int
 ref_sample(struct device *dev, struct buffer *logits, const struct sample_row *rows, int num_rows,
-           int64_t V, struct sample_result *ret, int32_t *top_ids, float *top_logprobs,
-           int top_stride)
+           int64_t V, const struct sample_output *output)
 {
     (void)dev;
+    struct sample_result *ret = output->results;
     double *p = malloc((size_t)V * sizeof *p);
     ASSERT(p != NULL);
     for (int i = 0; i < num_rows; i++) {
@@ -160,7 +160,8 @@ ref_sample(struct device *dev, struct buffer *logits, const struct sample_row *r
         }
         if (r->num_logprobs >= 0)
             write_logprobs(x, V, ret[i].token, r->num_logprobs, &ret[i],
-                           top_ids + i * top_stride, top_logprobs + i * top_stride);
+                           output->top_ids + i * output->top_stride,
+                           output->top_logprobs + i * output->top_stride);
     }
     free(p);
     return 0;
@@ -168,14 +169,15 @@ ref_sample(struct device *dev, struct buffer *logits, const struct sample_row *r
 
 int
 ref_logprobs(struct device *dev, const struct buffer *logits, const int32_t *targets,
-             int num_rows, int64_t V, int num_logprobs, struct sample_result *ret,
-             int32_t *top_ids, float *top_logprobs, int top_stride)
+             int num_rows, int64_t V, int num_logprobs, const struct sample_output *output)
 {
     (void)dev;
+    struct sample_result *ret = output->results;
     for (int i = 0; i < num_rows; i++) {
         ret[i].token = targets[i];
         write_logprobs((const float *)logits->data + i * V, V, targets[i], num_logprobs, &ret[i],
-                       top_ids + i * top_stride, top_logprobs + i * top_stride);
+                       output->top_ids + i * output->top_stride,
+                           output->top_logprobs + i * output->top_stride);
     }
     return 0;
 }

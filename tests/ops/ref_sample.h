@@ -15,10 +15,9 @@ void ref_distribution(const struct sample_row *row, const float *logits, int64_t
                       double *p);
 
 int ref_sample(struct device *dev, struct buffer *logits, const struct sample_row *rows,
-               int num_rows, int64_t vocab_size, struct sample_result *ret, int32_t *top_ids,
-               float *top_logprobs, int top_stride);
+               int num_rows, int64_t vocab_size, const struct sample_output *ret);
 int ref_logprobs(struct device *dev, const struct buffer *logits, const int32_t *targets,
-                 int num_rows, int64_t vocab_size, int num_logprobs, struct sample_result *ret,
-                 int32_t *top_ids, float *top_logprobs, int top_stride);
+                 int num_rows, int64_t vocab_size, int num_logprobs,
+                 const struct sample_output *ret);
 
 #endif

@@ -88,9 +88,9 @@ poison(struct rig *rig, const struct shape *s)
     for (int64_t i = 0; i < n; i++)
         ((float *)qkv.data)[i] = NAN;
     struct attention_args a = args_of(s);
-    ck_assert_int_eq(rig->ops->step_begin(rig->dev, &batch), 0);
+    ck_assert_int_eq(rig_step_begin(rig, &batch), 0);
     rig->ops->rope_kv_write(rig->dev, &qkv, &a);
-    rig->ops->step_end(rig->dev);
+    rig_step_end(rig);
     rig->ops->buffer_free(rig->dev, &qkv);
 }
 
@@ -151,10 +151,10 @@ run_step(struct rig *rig, const struct shape *s, struct step *st, float *const *
                (size_t)(st->cu[i + 1] - st->cu[i]) * width * sizeof(float));
     }
     struct attention_args a = args_of(s);
-    ck_assert_int_eq(rig->ops->step_begin(rig->dev, b), 0);
+    ck_assert_int_eq(rig_step_begin(rig, b), 0);
     rig->ops->rope_kv_write(rig->dev, &qkv, &a);
     rig->ops->attention(rig->dev, &out, &qkv, &a);
-    ck_assert_int_eq(rig->ops->step_end(rig->dev), 0);
+    ck_assert_int_eq(rig_step_end(rig), 0);
     for (int i = 0; i < b->num_seqs; i++) {
         int first = st->positions[st->cu[i]];
         memcpy(outputs[st->seqs[i]] + first * out_width,
@@ -289,7 +289,7 @@ START_TEST(test_rope_matches_reference)
         ck_assert_int_eq(rigs[i].ops->kv_init(rigs[i].dev, &kv, NULL), 0);
         ck_assert_int_eq(rigs[i].ops->rope_init(rigs[i].dev, &rope, NULL), 0);
         qkv[i] = rig_buffer(&rigs[i], x, T * W);
-        ck_assert_int_eq(rigs[i].ops->step_begin(rigs[i].dev, &b), 0);
+        ck_assert_int_eq(rig_step_begin(&rigs[i], &b), 0);
         rigs[i].ops->rope_kv_write(rigs[i].dev, &qkv[i], &a);
     }
     assert_close("rope", qkv[1].data, qkv[0].data, T * W, (struct tol){4e-7, 2e-7});

@@ -182,8 +182,8 @@ START_TEST(test_embed_tied_table_gathers_exactly)
         struct weight rw = rig_weight(&ref, data, dtypes[t], V, H, WEIGHT_EMBEDDING);
         struct buffer co = rig_buffer(&cpu, NULL, T * H), ro = rig_buffer(&ref, NULL, T * H);
         struct buffer cl = rig_buffer(&cpu, NULL, T * V), rl = rig_buffer(&ref, NULL, T * V);
-        ck_assert_int_eq(cpu.ops->step_begin(cpu.dev, &batch), 0);
-        ref.ops->step_begin(ref.dev, &batch);
+        ck_assert_int_eq(rig_step_begin(&cpu, &batch), 0);
+        rig_step_begin(&ref, &batch);
         cpu.ops->embed(cpu.dev, &co, &cw, 1.0f);
         ref.ops->embed(ref.dev, &ro, &rw, 1.0f);
         assert_same_bits("embed", co.data, ro.data, T * H);
@@ -193,7 +193,7 @@ START_TEST(test_embed_tied_table_gathers_exactly)
         cpu.ops->embed(cpu.dev, &co, &cw, 59.867f);
         ref.ops->embed(ref.dev, &ro, &rw, 59.867f);
         assert_close("scaled", co.data, ro.data, T * H, TOL_EXACT);
-        ck_assert_int_eq(cpu.ops->step_end(cpu.dev), 0);
+        ck_assert_int_eq(rig_step_end(&cpu), 0);
         cpu.ops->buffer_free(cpu.dev, &co);
         cpu.ops->buffer_free(cpu.dev, &cl);
         ref.ops->buffer_free(ref.dev, &ro);
@@ -372,20 +372,20 @@ START_TEST(test_step_begin_bad_batch_is_refused)
     int32_t ids[] = {1, 1}, pos[] = {0, 1}, slots[] = {0, 1};
     int32_t cu[] = {0, 2}, len[] = {2}, tab[] = {0};
     struct batch good = {2, 1, 1, ids, pos, slots, cu, len, tab};
-    ck_assert_int_eq(cpu.ops->step_begin(cpu.dev, &good), 0);
+    ck_assert_int_eq(rig_step_begin(&cpu, &good), 0);
     slots[1] = 64;
-    ck_assert_int_eq(cpu.ops->step_begin(cpu.dev, &good), ERR_INVALID);
+    ck_assert_int_eq(rig_step_begin(&cpu, &good), ERR_INVALID);
     slots[1] = 1;
     len[0] = 1;
-    ck_assert_int_eq(cpu.ops->step_begin(cpu.dev, &good), ERR_INVALID);
+    ck_assert_int_eq(rig_step_begin(&cpu, &good), ERR_INVALID);
     len[0] = 17;   /* more blocks than the table has columns */
-    ck_assert_int_eq(cpu.ops->step_begin(cpu.dev, &good), ERR_INVALID);
+    ck_assert_int_eq(rig_step_begin(&cpu, &good), ERR_INVALID);
     len[0] = 2;
     ids[0] = FIXTURE_VOCAB;
-    ck_assert_int_eq(cpu.ops->step_begin(cpu.dev, &good), ERR_INVALID);
+    ck_assert_int_eq(rig_step_begin(&cpu, &good), ERR_INVALID);
     ids[0] = 0;
     cu[1] = 1;
-    ck_assert_int_eq(cpu.ops->step_begin(cpu.dev, &good), ERR_INVALID);
+    ck_assert_int_eq(rig_step_begin(&cpu, &good), ERR_INVALID);
     rig_close(&cpu);
 }
 END_TEST

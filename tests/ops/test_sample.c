@@ -36,7 +36,7 @@ sample_one(struct rig *rig, const float *x, int64_t n, const struct sample_row *
 {
     struct sample_result result = {.token = -1};
     struct buffer logits = rig_buffer(rig, x, n);
-    ck_assert_int_eq(rig->ops->sample(rig->dev, &logits, row, 1, n, &result, NULL, NULL, 0), 0);
+    ck_assert_int_eq(rig_sample(rig, &logits, row, 1, n, &result, NULL, NULL, 0), 0);
     rig->ops->buffer_free(rig->dev, &logits);
     return result;
 }
@@ -97,8 +97,8 @@ START_TEST(test_sample_draws_as_reference)
     }
     struct sample_result want[R], got[R];
     struct buffer rx = rig_buffer(&ref, x, R * V), cx = rig_buffer(&rig, x, R * V);
-    ref.ops->sample(ref.dev, &rx, rows, R, V, want, NULL, NULL, 0);
-    ck_assert_int_eq(rig.ops->sample(rig.dev, &cx, rows, R, V, got, NULL, NULL, 0), 0);
+    rig_sample(&ref, &rx, rows, R, V, want, NULL, NULL, 0);
+    ck_assert_int_eq(rig_sample(&rig, &cx, rows, R, V, got, NULL, NULL, 0), 0);
     for (int i = 0; i < R; i++) {
         ck_assert_msg(got[i].token == want[i].token, "row %d draws %d, not %d", i, got[i].token,
                       want[i].token);
@@ -169,7 +169,7 @@ draw_many(struct rig *rig, const float *x, int V, const struct sample_row *row, 
         }
         rig->ops->upload(rig->dev, &logits, 0, all, (size_t)BATCH * V * sizeof *all);
         ck_assert_int_eq(
-            rig->ops->sample(rig->dev, &logits, rows, BATCH, V, results, NULL, NULL, 0), 0);
+            rig_sample(rig, &logits, rows, BATCH, V, results, NULL, NULL, 0), 0);
         for (int i = 0; i < BATCH; i++) {
             if (results[i].token < 0 || results[i].token >= V)
                 ck_abort_msg("token %d of %d", results[i].token, V);
@@ -318,12 +318,12 @@ START_TEST(test_sample_logprobs_match_reference)
     for (int op = 0; op < 2; op++) {
         struct buffer cx = rig_buffer(&rig, x, R * V), rx = rig_buffer(&ref, x, R * V);
         if (op == 0) {
-            ck_assert_int_eq(rig.ops->sample(rig.dev, &cx, rows, R, V, got, ids, lp, TOP), 0);
-            ref.ops->sample(ref.dev, &rx, rows, R, V, want, want_ids, want_lp, TOP);
+            ck_assert_int_eq(rig_sample(&rig, &cx, rows, R, V, got, ids, lp, TOP), 0);
+            rig_sample(&ref, &rx, rows, R, V, want, want_ids, want_lp, TOP);
         } else {
             ck_assert_int_eq(
-                rig.ops->logprobs(rig.dev, &cx, targets, R, V, 50, got, ids, lp, TOP), 0);
-            ref.ops->logprobs(ref.dev, &rx, targets, R, V, 50, want, want_ids, want_lp, TOP);
+                rig_logprobs(&rig, &cx, targets, R, V, 50, got, ids, lp, TOP), 0);
+            rig_logprobs(&ref, &rx, targets, R, V, 50, want, want_ids, want_lp, TOP);
             assert_same_bits("logits stay", cx.data, x, 5 * V);
         }
         for (int i = 0; i < R; i++) {
@@ -387,7 +387,7 @@ START_TEST(test_sample_bad_numbers_do_no_harm)
             }
             struct buffer b = rig_buffer(&rig, x, V);
             struct sample_result result;
-            ck_assert_int_eq(rig.ops->sample(rig.dev, &b, &row, 1, V, &result, ids, lp, 5), 0);
+            ck_assert_int_eq(rig_sample(&rig, &b, &row, 1, V, &result, ids, lp, 5), 0);
             rig.ops->buffer_free(rig.dev, &b);
             ck_assert(result.token >= 0 && result.token < V);
             ck_assert(!isnan(result.logprob) && result.rank >= 1 && result.rank <= V);
