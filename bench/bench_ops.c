@@ -251,7 +251,7 @@ bench_attention(struct bench *b, const struct model *m, struct model_times *ret)
     char title[96];
     snprintf(title, sizeof title, "attention and the other ops of a layer, %s", m->name);
     print_head(title);
-    struct kv_config kv = {m->layers, m->kv_heads, m->head_dim, 32 * 64, DTYPE_BF16};
+    struct kv_config kv = {m->layers, m->kv_heads, m->head_dim, 32 * 64, DTYPE_BF16, m->heads, 0};
     die_on(b->ops->kv_init(b->dev, &kv, NULL), "kv_init");
     float inv_freq[128];
     for (int i = 0; i < m->head_dim / 2; i++)

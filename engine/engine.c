@@ -196,6 +196,8 @@ init_kv(struct engine *e, const struct engine_config *cfg, const struct model_co
         .num_kv_heads = mc->num_kv_heads,
         .head_dim = mc->head_dim,
         .dtype = wants_f32(cfg) ? DTYPE_F32 : DTYPE_BF16,
+        .num_heads = mc->num_heads,
+        .window = mc->sliding_window,
     };
     int rc = plan_blocks(e, cfg, &shape, err);
     if (rc < 0)

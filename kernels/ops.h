@@ -65,6 +65,8 @@ struct kv_config {
     int num_layers, num_kv_heads, head_dim;
     int num_blocks;     /* of KV_BLOCK_SIZE tokens; block 0 is usable */
     enum dtype dtype;   /* DTYPE_BF16, or DTYPE_F32 for --dtype float32 */
+    int num_heads;      /* query heads; 0: as many as num_kv_heads */
+    int window;         /* of the layers that have one, see attention_args; 0: none has */
 };
 
 /*

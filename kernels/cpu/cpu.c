@@ -5,6 +5,7 @@
 #include "kernels/cpu/cpu.h"
 
 #include "kernels/backend.h"
+#include "kernels/batch_check.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -188,37 +189,17 @@ download(struct device *dev, void *dst, const struct buffer *src, size_t offset,
     return 0;
 }
 
-/* Every index that an op will follow without a look. */
-static bool
-batch_is_valid(const struct device *dev, const struct batch *b)
-{
-    if (b->num_tokens < 0 || b->num_tokens > dev->options.max_tokens || b->num_seqs < 0 ||
-        b->num_seqs > dev->options.max_seqs)
-        return false;
-    if (b->num_seqs > 0 &&
-        (b->cu_seqlens_q[0] != 0 || b->cu_seqlens_q[b->num_seqs] != b->num_tokens))
-        return false;
-    int64_t num_slots = (int64_t)dev->kv.num_blocks * KV_BLOCK_SIZE;
-    for (int t = 0; t < b->num_tokens; t++) {
-        if (b->token_ids[t] < 0 || b->token_ids[t] >= dev->options.vocab_size ||
-            b->positions[t] < 0 ||
-            (dev->rope != NULL && b->positions[t] >= dev->rope_max_position) ||
-            (dev->kv_data != NULL && (b->slot_mapping[t] < 0 || b->slot_mapping[t] >= num_slots)))
-            return false;
-    }
-    for (int s = 0; s < b->num_seqs; s++) {
-        int64_t q_len = (int64_t)b->cu_seqlens_q[s + 1] - b->cu_seqlens_q[s];
-        if (q_len < 0 || b->seq_lens[s] < q_len ||
-            CEIL_DIV((int64_t)b->seq_lens[s], KV_BLOCK_SIZE) > b->max_blocks_per_seq)
-            return false;
-    }
-    return true;
-}
-
 static int
 step_begin(struct device *dev, const struct batch *batch, struct step_shape *ret)
 {
-    if (!batch_is_valid(dev, batch))
+    const struct batch_limits limits = {
+        .max_tokens = dev->options.max_tokens,
+        .max_seqs = dev->options.max_seqs,
+        .vocab_size = dev->options.vocab_size,
+        .num_blocks = dev->kv_data != NULL ? dev->kv.num_blocks : 0,
+        .max_position = dev->rope != NULL ? dev->rope_max_position : 0,
+    };
+    if (!batch_is_valid(batch, &limits))
         return ERR_INVALID;
     dev->batch = batch;
     dev->items_tile = 0;

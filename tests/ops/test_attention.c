@@ -276,7 +276,7 @@ START_TEST(test_rope_matches_reference)
     int32_t table[] = {0};
     struct batch b = {T, 1, 1, ids, pos, slots, cu, len, table};
     struct attention_args a = {.num_heads = Q, .num_kv_heads = K, .head_dim = D, .scale = 1};
-    struct kv_config kv = {1, K, D, 1, DTYPE_BF16};
+    struct kv_config kv = {1, K, D, 1, DTYPE_BF16, 0, 0};
     float inv_freq[D / 2], *x = random_floats(9, T * W, 1);
     for (int i = 0; i < D / 2; i++)
         inv_freq[i] = powf(500000, -2.0f * (float)i / D);
@@ -309,11 +309,11 @@ START_TEST(test_kv_init_bad_config_is_refused)
     struct rig rig;
     struct error err = {0};
     rig_open(&rig, "auto", 1);
-    struct kv_config odd = {1, 1, 12, 1, DTYPE_BF16}, huge = {1000000, 1000000, 256, 1 << 30,
-                                                             DTYPE_F32};
+    struct kv_config odd = {1, 1, 12, 1, DTYPE_BF16, 0, 0};
+    struct kv_config huge = {1000000, 1000000, 256, 1 << 30, DTYPE_F32, 0, 0};
     ck_assert_int_eq(rig.ops->kv_init(rig.dev, &odd, &err), ERR_UNSUPPORTED);
     ck_assert_int_lt(rig.ops->kv_init(rig.dev, &huge, &err), 0);
-    struct kv_config smol = {30, 3, 64, 10, DTYPE_BF16};
+    struct kv_config smol = {30, 3, 64, 10, DTYPE_BF16, 0, 0};
     ck_assert_uint_eq(rig.ops->kv_block_bytes(&smol), 30 * 2 * 16 * 3 * 64 * 2);
     rig_close(&rig);
 }

@@ -367,7 +367,7 @@ START_TEST(test_step_begin_bad_batch_is_refused)
 {
     struct rig cpu;
     rig_open(&cpu, "generic", 1);
-    struct kv_config kv = {1, 1, 16, 4, DTYPE_BF16};
+    struct kv_config kv = {1, 1, 16, 4, DTYPE_BF16, 0, 0};
     ck_assert_int_eq(cpu.ops->kv_init(cpu.dev, &kv, NULL), 0);
     int32_t ids[] = {1, 1}, pos[] = {0, 1}, slots[] = {0, 1};
     int32_t cu[] = {0, 2}, len[] = {2}, tab[] = {0};
