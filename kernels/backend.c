@@ -2,30 +2,58 @@
 #include "kernels/backend.h"
 
 #include <dlfcn.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #ifndef LLMD_MODULEDIR
 #define LLMD_MODULEDIR "/usr/lib/llmd"
 #endif
 
-#define CUDA_MODULE LLMD_MODULEDIR "/llmd-cuda.so"
+/* Where a build tree has the module, below its top; programs are in the top or
+ * at most two folders below it. */
+#define BUILT_MODULE "kernels/cuda/llmd-cuda.so"
+#define PROGRAM_DEPTH 2
+
+/* The module of the build tree that the program runs from, else the installed
+ * one, so that a tree is not tested with a module of another version. */
+static void
+module_path(char ret[PATH_MAX])
+{
+    char dir[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", dir, sizeof dir - 1);
+    dir[n > 0 ? n : 0] = '\0';
+    for (int up = 0; up <= PROGRAM_DEPTH; up++) {
+        char *slash = strrchr(dir, '/');
+        if (slash == NULL)
+            break;
+        *slash = '\0';
+        if (snprintf(ret, PATH_MAX, "%s/%s", dir, BUILT_MODULE) < PATH_MAX &&
+            access(ret, F_OK) == 0)
+            return;
+    }
+    snprintf(ret, PATH_MAX, "%s/llmd-cuda.so", LLMD_MODULEDIR);
+}
 
 /* The module stays loaded for the life of the process: its table is used
  * until exit, and the CUDA runtime does not survive dlclose. */
 static int
 find_cuda(const struct ops **ret_ops, struct error *err)
 {
-    void *module = dlopen(CUDA_MODULE, RTLD_NOW | RTLD_LOCAL);
+    char path[PATH_MAX];
+    module_path(path);
+    void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (module == NULL) {
         const char *why = dlerror();
         return error_set(err, ERR_NOTFOUND, "cannot load the CUDA module: %s",
-                         why != NULL ? why : CUDA_MODULE);
+                         why != NULL ? why : path);
     }
     const struct ops *ops = dlsym(module, "llmd_cuda_ops");
     if (ops == NULL) {
         dlclose(module);
         return error_set(err, ERR_INVALID, "'%s' is no llmd backend: no symbol 'llmd_cuda_ops'",
-                         CUDA_MODULE);
+                         path);
     }
     if (ops->abi != OPS_ABI) {
         int abi = ops->abi;
@@ -33,7 +61,7 @@ find_cuda(const struct ops **ret_ops, struct error *err)
         return error_set(err, ERR_UNSUPPORTED,
                          "'%s' was built for another version of llmd: it has interface %d, "
                          "this program needs %d",
-                         CUDA_MODULE, abi, OPS_ABI);
+                         path, abi, OPS_ABI);
     }
     *ret_ops = ops;
     return 0;

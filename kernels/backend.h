@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Finds a backend by name. The CPU backend is built in; the CUDA one is a
- * module found with dlopen. This file never logs: the caller says why a
- * backend was not taken.
+ * module, llmd-cuda.so, found with dlopen: kernels/cuda/ of the build tree that
+ * the program runs from, else $(pkglibdir). This file never logs: the caller
+ * says why a backend was not taken.
  */
 #ifndef KERNELS_BACKEND_H
 #define KERNELS_BACKEND_H
