@@ -15,6 +15,8 @@ static cudaError_t
 launch(const struct cuda_ctx *ctx, void (*kernel)(Params...), dim3 grid, dim3 block,
        size_t smem_bytes, Args... args)
 {
+    if (grid.x == 0 || grid.y == 0 || grid.z == 0)
+        return cudaSuccess;   /* no rows: nothing to do */
     cudaLaunchAttribute attribute = {};
     attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attribute.val.programmaticStreamSerializationAllowed = 1;
