@@ -113,7 +113,8 @@ decode_split_keys(int num_keys)
  * bf16 first where it is not 1 (transformers' normalizer). H % 8 == 0. */
 cudaError_t cuda_embed(const struct cuda_ctx *ctx, bf16_bits *out, const bf16_bits *table,
                        const struct step_ints *ints, int rows, int hidden_size, float scale);
-/* out = x / rms(x) * (w + offset); out may be x. hidden_size % 8 == 0, <= 16384. */
+/* out = x / rms(x) * (w + offset); out may be x. hidden_size % 8 == 0, <= 16384. w
+ * is read while the kernel ahead may run: it was written before that one. */
 cudaError_t cuda_rmsnorm(const struct cuda_ctx *ctx, bf16_bits *out, const bf16_bits *x,
                          const float *w, int rows, int hidden_size, float eps, float offset);
 /* residual += x (rounded to bf16; the norm takes the rounded sum);
@@ -121,8 +122,9 @@ cudaError_t cuda_rmsnorm(const struct cuda_ctx *ctx, bf16_bits *out, const bf16_
 cudaError_t cuda_add_rmsnorm(const struct cuda_ctx *ctx, bf16_bits *out, bf16_bits *residual,
                              const bf16_bits *x, const float *w, int rows, int hidden_size,
                              float eps, float offset);
-/* Rotates q in place, rotates k, writes k and v to the cache. rope: [positions,
- * D/2] pairs (cos, sin). head_dim % 16 == 0, <= 256. */
+/* Rotates q in place, writes rotated k and v to the cache and leaves those of qkv
+ * as they are; a row with slot -1 is not touched. rope: [positions, D/2] pairs
+ * (cos, sin). head_dim % 16 == 0, <= 256. */
 cudaError_t cuda_rope_kv_write(const struct cuda_ctx *ctx, bf16_bits *qkv,
                                const struct kv_layer *kv, const float *rope,
                                const struct step_ints *ints, int rows,
@@ -141,7 +143,8 @@ cudaError_t cuda_softcap(const struct cuda_ctx *ctx, float *logits, int64_t n, f
 cudaError_t cuda_random(const struct cuda_ctx *ctx, void *dst, int64_t n, float scale,
                         uint64_t seed, int f32);
 /* Copies blocks of the cache, all layers, keys and values: pairs[i] = {from, to},
- * device memory. cache as in kv_init: [L][2][num_blocks][K][16][D]. */
+ * device memory; a block that one pair writes is in no other. cache as in kv_init:
+ * [L][2][num_blocks][K][16][D]. */
 cudaError_t cuda_copy_blocks(const struct cuda_ctx *ctx, bf16_bits *cache, const int32_t *pairs,
                              int num_pairs, int num_layers, int64_t num_blocks,
                              int64_t block_elements);
