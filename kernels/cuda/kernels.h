@@ -161,6 +161,12 @@ cudaError_t cuda_copy_blocks(const struct cuda_ctx *ctx, bf16_bits *cache, const
 cudaError_t cuda_gemm_skinny(const struct cuda_ctx *ctx, void *out, const bf16_bits *x,
                              const bf16_bits *w, const bf16_bits *bias, int M, int N, int K,
                              int out_f32);
+/* The same product with the same bits for any M >= 1: a row's results do not
+ * depend on how many rows there are. M * K, M * N: any; M <= 2^20. Slower than
+ * cuBLASLt where M is large: for the option `deterministic`. */
+cudaError_t cuda_gemm_any(const struct cuda_ctx *ctx, void *out, const bf16_bits *x,
+                          const bf16_bits *w, const bf16_bits *bias, int M, int N, int K,
+                          int out_f32);
 
 /* ---- attention_*.cu ----------------------------------------------------- */
 
