@@ -29,7 +29,7 @@ struct attention_params {
     const bf16_bits *k, *v; /* the layer's halves of the cache */
     struct step_ints ints;
     int num_heads, num_kv_heads, group; /* group: query heads of a kv head */
-    float factor, cap;      /* of base2_logit */
+    float factor, cap;      /* of attention_logits */
     int window;             /* 2^30: off */
 };
 
@@ -54,15 +54,14 @@ attention_params_of(bf16_bits *out, const bf16_bits *qkv, const struct kv_layer 
 }
 
 /*
- * q.k as a logit of base 2. Softcap: cap * tanh(y) = cap - 2 cap / (1 + exp(2y)),
- * with 2y * log2(e) = s * factor; exact to a few 1e-7 of cap, also where exp
- * overflows or vanishes.
+ * A logit of base 2 with softcap: cap * tanh(y) = cap - 2 cap / (1 + exp(2y)), with
+ * 2y * log2(e) = s * factor; exact to a few 1e-7 of cap, also where exp overflows
+ * or vanishes.
  */
 __device__ __forceinline__ float
-base2_logit(float s, float factor, float cap)
+capped_logit(float s, float factor, float cap)
 {
-    float x = s * factor;
-    return cap == 0 ? x : cap - __fdividef(2 * cap, 1 + exp2_fast(x));
+    return cap - __fdividef(2 * cap, 1 + exp2_fast(s * factor));
 }
 
 /* Index of the first element of a chunk (8 elements) in a tile. */
@@ -90,13 +89,24 @@ template <int D>
 __device__ __forceinline__ void
 load_page(bf16_bits *tile, const bf16_bits *page, int first, int last, int lane)
 {
-    constexpr int chunks = D / 8;
+    constexpr int chunks = D / 8, rows = 32 / chunks; /* rows of one pass of the warp */
+    static_assert(chunks <= 32 && (chunks & (chunks - 1)) == 0, "passes are whole rows");
+    const int row = lane / chunks, chunk = lane % chunks;
+    const uint32_t num_valid = max(last - first, 0);
 #pragma unroll
-    for (int i = 0; i < CUDA_PAGE_TOKENS * chunks / 32; i++) {
-        int row = (i * 32 + lane) / chunks, chunk = (i * 32 + lane) % chunks;
-        cp_async_16(tile + tile_index<D>(row, chunk), page + row * D + chunk * 8,
-                    row >= first && row < last);
+    for (int i = 0; i < CUDA_PAGE_TOKENS / rows; i++) {
+        int swizzled = chunk ^ row ^ (i * rows & 7); /* row < rows: no carry */
+        cp_async_16(tile + (i * rows + row) * D + swizzled * 8, page + i * 256 + lane * 8,
+                    (uint32_t)(i * rows + row - first) < num_valid);
     }
+}
+
+/* Where in its row a lane finds chunk 2d + odd, x = odd ^ (row & 7): depends on
+ * d % 4, the rest is a constant of the unrolled loop. */
+__device__ __forceinline__ int
+step_index(int d, int x)
+{
+    return d / 4 * 64 + ((2 * (d & 3)) ^ x) * 8;
 }
 
 /* s[16, 8N] = q . k^T: q 16 rows of a tile, k 8N rows of a tile. */
@@ -108,31 +118,41 @@ attention_scores(float (&s)[N][4], const bf16_bits *q, const bf16_bits *k, int l
 #pragma unroll
     for (int j = 0; j < N; j++)
         s[j][0] = s[j][1] = s[j][2] = s[j][3] = 0;
+    const int row = (lane & 7) + (lane >> 4) * 8;
+    const bf16_bits *a_row = q + (lane & 15) * D, *b_row = k + row * D;
+    const int a_x = (lane >> 4) ^ (lane & 7), b_x = (lane >> 3 & 1) ^ (lane & 7);
 #pragma unroll
     for (int d = 0; d < D / 16; d++) {
         uint32_t a[4];
-        ldmatrix_x4(a, q + tile_index<D>(lane & 15, 2 * d + (lane >> 4)));
+        ldmatrix_x4(a, a_row + step_index(d, a_x));
 #pragma unroll
         for (int j = 0; j < N; j += 2) {
             uint32_t b[4];
-            int row = 8 * j + (lane & 7) + (lane >> 4) * 8;
-            ldmatrix_x4(b, k + tile_index<D>(row, 2 * d + (lane >> 3 & 1)));
+            ldmatrix_x4(b, b_row + j * 8 * D + step_index(d, b_x));
             mma_bf16(s[j], a, b[0], b[1]);
             mma_bf16(s[j + 1], a, b[2], b[3]);
         }
     }
 }
 
-/* Scores to logits of base 2. */
+/* Scores to logits of base 2: s * factor, or with softcap where cap is not 0. */
 template <int N>
 __device__ __forceinline__ void
 attention_logits(float (&s)[N][4], float factor, float cap)
 {
+    if (cap == 0) {
 #pragma unroll
-    for (int j = 0; j < N; j++)
+        for (int j = 0; j < N; j++)
 #pragma unroll
-        for (int i = 0; i < 4; i++)
-            s[j][i] = base2_logit(s[j][i], factor, cap);
+            for (int i = 0; i < 4; i++)
+                s[j][i] *= factor;
+    } else {
+#pragma unroll
+        for (int j = 0; j < N; j++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                s[j][i] = capped_logit(s[j][i], factor, cap);
+    }
 }
 
 /* Only keys first[r] <= key < last[r] count for the lane's row r; the first
@@ -199,6 +219,8 @@ template <int D, int N>
 __device__ __forceinline__ void
 attention_values(float (&o)[D / 8][4], const float (&s)[N][4], const bf16_bits *v, int lane)
 {
+    const bf16_bits *row = v + (lane & 15) * D;
+    const int x = (lane >> 4) ^ (lane & 7);
 #pragma unroll
     for (int j = 0; j < N; j += 2) {
         uint32_t a[4] = {bf16_pair(s[j][0], s[j][1]), bf16_pair(s[j][2], s[j][3]),
@@ -206,7 +228,7 @@ attention_values(float (&o)[D / 8][4], const float (&s)[N][4], const bf16_bits *
 #pragma unroll
         for (int d = 0; d < D / 16; d++) {
             uint32_t b[4];
-            ldmatrix_x4_trans(b, v + tile_index<D>(8 * j + (lane & 15), 2 * d + (lane >> 4)));
+            ldmatrix_x4_trans(b, row + j * 8 * D + step_index(d, x));
             mma_bf16(o[2 * d], a, b[0], b[1]);
             mma_bf16(o[2 * d + 1], a, b[2], b[3]);
         }
