@@ -61,7 +61,7 @@ struct decode_item {
 /* Consecutive query rows of one sequence. */
 struct prefill_tile {
     int32_t row;            /* first row of qkv and out */
-    int32_t num_rows;       /* <= PREFILL_TILE_ROWS */
+    int32_t num_rows;       /* <= cuda_prefill_tile_rows() */
     int32_t seq;
     int32_t position;       /* of the first row */
 };
@@ -104,7 +104,7 @@ decode_split_keys(int num_keys)
     return least > DECODE_SPLIT_KEYS ? least : DECODE_SPLIT_KEYS;
 }
 
-/* Query rows of a prefill tile, all query heads of one kv head. */
+/* Query rows of a prefill tile of cuda_attention_general. */
 #define PREFILL_TILE_ROWS 16
 
 /* ---- elementwise.cu, norm.cu, rope.cu ---------------------------------- */
@@ -186,8 +186,13 @@ cudaError_t cuda_attention_decode(const struct cuda_ctx *ctx, bf16_bits *out,
                                   const struct step_ints *ints,
                                   const struct attention_shape *shape, void *partials,
                                   uint32_t *counters);
+/* Most query rows of a prefill tile: what a block of cuda_attention_prefill takes
+ * of one kv head's queries; for other geometries PREFILL_TILE_ROWS. Any cut into
+ * tiles gives the same results; the highest tiles are the fastest. */
+int cuda_prefill_tile_rows(const struct attention_shape *shape);
 /* The rows of ints->prefill_tiles[0, num_tiles), causal, over the paged cache
- * (which holds this step's keys and values already). */
+ * (which holds this step's keys and values already). Only geometries that
+ * cuda_attention_is_fast; num_tiles > 0. */
 cudaError_t cuda_attention_prefill(const struct cuda_ctx *ctx, bf16_bits *out,
                                    const bf16_bits *qkv, const struct kv_layer *kv,
                                    const struct step_ints *ints, int num_tiles,
