@@ -114,8 +114,8 @@ const struct option_table bench_config_table = {
         "token: tokenizing the prompts is in it, and the outputs' text, unless "
         "--disable-detokenize. Below vLLM's lines stand the use of the machine, and with "
         "--roofline the floor: for each step the greater of the time to read the weights and "
-        "the time to multiply by them, and the time to read the keys and values of the "
-        "contexts, at the bandwidth and the FMA peak measured just before. As many sequences "
+        "the time to multiply by them, and the same of the contexts' keys and values, at the "
+        "bandwidth and the FMA peak measured just before. As many sequences "
         "run at once as --max-num-seqs allows.\n\n"
         "Ctrl-C ends the run and reports what was done so far; the exit status is then 1.",
     .allow_prefix = true,

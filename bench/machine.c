@@ -183,10 +183,10 @@ machine_fma_flops(int threads)
     return (double)threads * FMA_ROUNDS * FMA_CHAINS * 16;
 }
 
-struct machine_limits
+struct roofline_limits
 machine_measure(int threads)
 {
-    struct machine_limits best = {0};
+    struct roofline_limits best = {0};
     char *data = machine_memory();
     if (threads == 0)
         threads = (int)sysconf(_SC_NPROCESSORS_ONLN);

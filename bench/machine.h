@@ -6,7 +6,7 @@
 #ifndef BENCH_MACHINE_H
 #define BENCH_MACHINE_H
 
-#include "util/base.h"
+#include "engine/roofline.h"
 
 #define MACHINE_THREADS_MAX 64
 /* More than any last-level cache of the machines we know: 256 MiB. */
@@ -22,12 +22,8 @@ double machine_read_s(const char *data, int threads, int streams);
 double machine_fma_s(int threads);
 double machine_fma_flops(int threads);
 
-struct machine_limits {
-    double read_bytes_per_s, flops_per_s; /* 0: out of memory */
-};
-
 /* The best of a few runs of each kind, which take some seconds. threads 0: as
- * many as cores; at most MACHINE_THREADS_MAX. */
-struct machine_limits machine_measure(int threads);
+ * many as cores; at most MACHINE_THREADS_MAX. Zeros: out of memory. */
+struct roofline_limits machine_measure(int threads);
 
 #endif

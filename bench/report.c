@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench/report.h"
+#include "bench/machine.h"
 #include "util/json.h"
 
 #include <errno.h>
@@ -48,9 +49,9 @@ void
 report_set_work(struct report *r, const struct report_work *work)
 {
     r->output_tokens_per_s = (double)work->output_tokens / work->elapsed_s;
+    const struct roofline_batching batching = {.max_seqs = r->info->max_num_seqs};
     if (r->config->roofline && work->num > 0)
-        r->floor_s = roofline_s(&r->model, &r->limits, work->sequences, work->num,
-                                (size_t)r->info->max_num_seqs);
+        r->floor_s = roofline_s(&r->model, &r->limits, &batching, work->sequences, work->num);
 }
 
 static void

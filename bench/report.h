@@ -4,7 +4,7 @@
 #define BENCH_REPORT_H
 
 #include "bench/offline.h"
-#include "bench/roofline.h"
+#include "engine/roofline.h"
 #include "loadgen/resources.h"
 #include "util/buf.h"
 
@@ -20,7 +20,7 @@ struct report {
     const struct bench_config *config;
     const struct engine_info *info;
     struct resources *resources; /* stopped; NULL: none */
-    struct machine_limits limits; /* 0: not asked for */
+    struct roofline_limits limits; /* 0: not asked for */
     struct roofline_model model;
     double floor_s;               /* NAN: not asked for */
     double output_tokens_per_s;

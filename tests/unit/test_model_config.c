@@ -4,6 +4,7 @@
  * spellings of transformers, defaults, and what is refused with which words.
  */
 #include "engine/model.h"
+#include "tests/unit/model_configs.h"
 #include "util/json.h"
 
 #include <check.h>
@@ -12,41 +13,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define LLAMA_8B                                                                              \
-    "{\"architectures\": [\"LlamaForCausalLM\"], \"attention_bias\": false,"                  \
-    "\"bos_token_id\": 128000, \"eos_token_id\": 128001, \"hidden_act\": \"silu\","           \
-    "\"hidden_size\": 4096, \"intermediate_size\": 14336, \"max_position_embeddings\": 131072,"\
-    "\"mlp_bias\": false, \"model_type\": \"llama\", \"num_attention_heads\": 32,"            \
-    "\"num_hidden_layers\": 32, \"num_key_value_heads\": 8, \"rms_norm_eps\": 1e-05,"         \
-    "\"rope_scaling\": {\"factor\": 8.0, \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0,"\
-    "\"original_max_position_embeddings\": 8192, \"rope_type\": \"llama3\"},"                 \
-    "\"rope_theta\": 500000.0, \"tie_word_embeddings\": false, \"torch_dtype\": \"bfloat16\","\
-    "\"vocab_size\": 128256}"
-
-#define QWEN2(hidden, inter, layers, heads, kv, eps, theta, window)                           \
-    "{\"architectures\": [\"Qwen2ForCausalLM\"], \"bos_token_id\": 151643,"                   \
-    "\"eos_token_id\": 151643, \"hidden_act\": \"silu\", \"hidden_size\": " hidden ","        \
-    "\"intermediate_size\": " inter ", \"max_position_embeddings\": 131072,"                  \
-    "\"max_window_layers\": " layers ", \"model_type\": \"qwen2\","                           \
-    "\"num_attention_heads\": " heads ", \"num_hidden_layers\": " layers ","                  \
-    "\"num_key_value_heads\": " kv ", \"rms_norm_eps\": " eps ", \"rope_theta\": " theta ","  \
-    "\"sliding_window\": " window ", \"tie_word_embeddings\": false,"                         \
-    "\"torch_dtype\": \"bfloat16\", \"use_mrope\": false, \"use_sliding_window\": false,"     \
-    "\"vocab_size\": 152064}"
-
-#define GEMMA2(hidden, inter, layers, heads, kv, dim, scalar)                                 \
-    "{\"architectures\": [\"Gemma2ForCausalLM\"], \"attention_bias\": false,"                 \
-    "\"attn_logit_softcapping\": 50.0, \"bos_token_id\": 2, \"eos_token_id\": 1,"             \
-    "\"final_logit_softcapping\": 30.0, \"head_dim\": " dim ","                               \
-    "\"hidden_act\": \"gelu_pytorch_tanh\", \"hidden_activation\": \"gelu_pytorch_tanh\","    \
-    "\"hidden_size\": " hidden ", \"intermediate_size\": " inter ","                          \
-    "\"max_position_embeddings\": 8192, \"model_type\": \"gemma2\","                          \
-    "\"num_attention_heads\": " heads ", \"num_hidden_layers\": " layers ","                  \
-    "\"num_key_value_heads\": " kv ", \"pad_token_id\": 0,"                                   \
-    "\"query_pre_attn_scalar\": " scalar ", \"rms_norm_eps\": 1e-06,"                         \
-    "\"rope_theta\": 10000.0, \"sliding_window\": 4096, \"torch_dtype\": \"bfloat16\","       \
-    "\"vocab_size\": 256000}"
 
 /* A small Llama; `more` is put before the end. */
 #define SMALL(arch, more)                                                          \
@@ -77,22 +43,13 @@ parse_good(const char *config, const char *generation)
 
 START_TEST(test_parse_six_models_parameters)
 {
-    static const struct {
-        const char *config;
-        int64_t num_parameters;
-    } rows[] = {
-        {GEMMA2("3584", "14336", "42", "16", "8", "256", "256"), 9241705984},
-        {GEMMA2("4608", "36864", "46", "32", "16", "128", "144"), 27227128320},
-        {LLAMA_8B, 8030261248},
-        {QWEN2("3584", "18944", "28", "28", "4", "1e-06", "10000", "4096"), 7615616512},
-        {QWEN2("5120", "13824", "48", "40", "8", "1e-05", "1000000.0", "131072"), 14770033664},
-        {QWEN2("5120", "27648", "64", "40", "8", "1e-05", "1000000.0", "131072"), 32763876352},
-    };
-    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        struct model_config c = parse_good(rows[i].config, NULL);
-        ck_assert_int_eq(model_config_num_parameters(&c), rows[i].num_parameters);
+    static const int64_t num_parameters[NUM_MODEL_CONFIGS] = {
+        9241705984, 27227128320, 8030261248, 7615616512, 14770033664, 32763876352};
+    for (size_t i = 0; i < NUM_MODEL_CONFIGS; i++) {
+        struct model_config c = parse_good(model_configs[i].json, NULL);
+        ck_assert_int_eq(model_config_num_parameters(&c), num_parameters[i]);
         ck_assert_uint_eq(model_config_weight_bytes(&c, DTYPE_BF16),
-                          2 * (size_t)rows[i].num_parameters);
+                          2 * (size_t)num_parameters[i]);
     }
 }
 END_TEST
@@ -133,7 +90,7 @@ END_TEST
 START_TEST(test_parse_qwen2_7b)
 {
     struct model_config c =
-        parse_good(QWEN2("3584", "18944", "28", "28", "4", "1e-06", "10000", "4096"),
+        parse_good(QWEN_7B,
                    "{\"bos_token_id\": 151646, \"eos_token_id\": 151643}");
     ck_assert(c.qkv_bias && !c.o_bias && !c.mlp_bias);
     ck_assert_int_eq(c.sliding_window, 0);
@@ -147,7 +104,7 @@ END_TEST
 START_TEST(test_parse_gemma2_27b)
 {
     struct model_config c = parse_good(
-        GEMMA2("4608", "36864", "46", "32", "16", "128", "144"), "{\"eos_token_id\": [1, 107]}");
+        GEMMA_27B, "{\"eos_token_id\": [1, 107]}");
     ck_assert(c.tie_word_embeddings && c.post_norms && c.window_on_even_layers);
     ck_assert_int_eq(c.sliding_window, 4096);
     ck_assert(c.attn_softcap == 50 && c.final_softcap == 30);
