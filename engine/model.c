@@ -154,24 +154,17 @@ load_weights(struct model *m, const struct model_load_args *args, struct error *
 static int
 alloc_scratch(struct model *m, struct error *err)
 {
-    const struct model_config *c = &m->config;
     struct device_info info;
+    struct model_scratch s;
     m->ops->device_info(m->dev, &info);
-    size_t act = dtype_bytes(info.act_dtype);
-    size_t tokens = (size_t)m->max_tokens, rows = (size_t)m->max_logit_rows;
-    size_t h = (size_t)c->hidden_size, inter = (size_t)c->intermediate_size;
-    size_t q = (size_t)c->num_heads * (size_t)c->head_dim;
-    size_t kv = (size_t)c->num_kv_heads * (size_t)c->head_dim;
+    model_config_scratch(&m->config, info.act_dtype, (size_t)m->max_tokens,
+                         (size_t)m->max_logit_rows, &s);
     const struct {
         struct buffer *buffer;
         size_t bytes;
     } plan[] = {
-        {&m->residual, tokens * h * act},
-        {&m->hidden, tokens * h * act},
-        {&m->wide, tokens * MAX(q + 2 * kv, 2 * inter) * act},
-        {&m->mid, tokens * MAX(q, inter) * act},
-        {&m->rows, rows * h * act},
-        {&m->logits, rows * (size_t)c->vocab_size * sizeof(float)},
+        {&m->residual, s.residual}, {&m->hidden, s.hidden}, {&m->wide, s.wide},
+        {&m->mid, s.mid},           {&m->rows, s.rows},     {&m->logits, s.logits},
     };
     for (size_t i = 0; i < ARRAY_SIZE(plan); i++) {
         int code = m->ops->buffer_alloc(m->dev, plan[i].bytes, plan[i].buffer, err);

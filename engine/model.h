@@ -60,6 +60,14 @@ int model_config_parse(const char *config, size_t config_len, const char *genera
 int64_t model_config_num_parameters(const struct model_config *cfg);
 /* Bytes of all parameters when each is stored as `dtype`. */
 size_t model_config_weight_bytes(const struct model_config *cfg, enum dtype dtype);
+/* Bytes of the buffers that a forward pass writes. */
+struct model_scratch {
+    size_t residual, hidden, wide, mid; /* activations of a step's tokens */
+    size_t rows, logits;                /* of the rows that get logits */
+};
+/* For steps of at most max_tokens tokens with activations of type `act`. */
+void model_config_scratch(const struct model_config *cfg, enum dtype act, size_t max_tokens,
+                          size_t max_logit_rows, struct model_scratch *ret);
 /* inv_freq[D/2] with the scaling applied, as transformers computes it (f32). */
 void model_config_inv_freq(const struct model_config *cfg, float *ret);
 

@@ -470,6 +470,24 @@ model_config_weight_bytes(const struct model_config *c, enum dtype dtype)
     return (size_t)model_config_num_parameters(c) * dtype_bytes(dtype);
 }
 
+void
+model_config_scratch(const struct model_config *c, enum dtype act, size_t max_tokens,
+                     size_t max_logit_rows, struct model_scratch *ret)
+{
+    size_t h = (size_t)c->hidden_size, inter = (size_t)c->intermediate_size;
+    size_t q = (size_t)c->num_heads * (size_t)c->head_dim;
+    size_t kv = (size_t)c->num_kv_heads * (size_t)c->head_dim;
+    size_t column = max_tokens * dtype_bytes(act);
+    *ret = (struct model_scratch){
+        .residual = column * h,
+        .hidden = column * h,
+        .wide = column * MAX(q + 2 * kv, 2 * inter),
+        .mid = column * MAX(q, inter),
+        .rows = max_logit_rows * h * dtype_bytes(act),
+        .logits = max_logit_rows * (size_t)c->vocab_size * sizeof(float),
+    };
+}
+
 /*
  * modeling_rope_utils.py in float32, operation by operation: torch divides a
  * number by a tensor as reciprocal times number, and a tensor by a number as a
