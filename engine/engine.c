@@ -5,6 +5,7 @@
  */
 #include "engine/engine.h"
 
+#include "engine/memory_plan.h"
 #include "engine/worker.h"
 #include "kernels/backend.h"
 
@@ -14,8 +15,6 @@
 #include <sys/sysinfo.h>
 
 #define DEFAULT_QUEUE_SIZE 4096
-#define DEFAULT_CPU_MAX_SEQS 256
-#define DEFAULT_CPU_BATCHED_TOKENS 256
 
 /* ---- opening ---------------------------------------------------------- */
 
@@ -52,29 +51,60 @@ dtype_name(const struct engine_config *cfg, const struct model_config *mc)
     return as_stored || cfg->dtype == MODEL_DTYPE_FLOAT16 ? "float16" : "bfloat16";
 }
 
-/* Limits that the options and the model's files decide together. */
-static int
-plan_limits(struct engine *e, const struct engine_config *cfg, const struct model_config *mc,
-            struct error *err)
+static struct kv_config
+kv_shape(const struct engine_config *cfg, const struct model_config *mc)
 {
-    int64_t len = cfg->max_model_len > 0 ? cfg->max_model_len : mc->max_position_embeddings;
-    if (len > mc->max_position_embeddings)
-        return error_set(err, ERR_RANGE,
-                         "option '--max-model-len': %lld exceeds the model's "
-                         "max_position_embeddings %lld",
-                         (long long)len, (long long)mc->max_position_embeddings);
-    int64_t seqs = cfg->max_num_seqs > 0 ? cfg->max_num_seqs : DEFAULT_CPU_MAX_SEQS;
-    int64_t tokens = cfg->max_num_batched_tokens > 0 ? cfg->max_num_batched_tokens
-                                                     : MAX(DEFAULT_CPU_BATCHED_TOKENS, seqs);
-    if (tokens < seqs)
-        return error_set(err, ERR_RANGE,
-                         "option '--max-num-batched-tokens': %lld is less than "
-                         "--max-num-seqs %lld",
-                         (long long)tokens, (long long)seqs);
-    e->info.max_model_len = (int32_t)len;
-    e->info.max_num_seqs = (int32_t)seqs;
-    e->info.max_num_batched_tokens = (int32_t)tokens;
+    return (struct kv_config){
+        .num_layers = mc->num_layers,
+        .num_kv_heads = mc->num_kv_heads,
+        .head_dim = mc->head_dim,
+        .dtype = wants_f32(cfg) ? DTYPE_F32 : DTYPE_BF16,
+        .num_heads = mc->num_heads,
+        .window = mc->sliding_window,
+    };
+}
+
+/* Limits and memory, which the options, the model and the device decide together.
+ * Before the device is open only the limits are good, and those as upper bounds. */
+static int
+plan_memory(struct engine *e, const struct engine_config *cfg, const struct model_config *mc,
+            struct memory_plan *ret, struct error *err)
+{
+    struct kv_config shape = kv_shape(cfg, mc);
+    struct device_info di = {0};
+    bool gpu = strcmp(e->ops->name, "cpu") != 0;
+    if (e->dev != NULL)
+        e->ops->device_info(e->dev, &di);
+    const struct memory_plan_args args = {
+        .model = mc,
+        .weight_dtype = wants_f32(cfg) ? DTYPE_F32 : DTYPE_BF16,
+        .act_dtype = di.act_dtype,
+        .kv_dtype = shape.dtype,
+        .gpu = gpu,
+        .memory_total = di.memory_total,
+        .memory_free = di.memory_free + di.workspace_bytes, /* taken already, and planned */
+        .kv_block_bytes = e->ops->kv_block_bytes(&shape),
+        .workspace_bytes = di.workspace_bytes,
+        .reserve_bytes = gpu ? MEMORY_PLAN_GPU_RESERVE : 0,
+        .max_logit_rows = di.max_logit_rows,
+        .gpu_memory_utilization = cfg->gpu_memory_utilization,
+        .max_model_len = cfg->max_model_len,
+        .max_num_seqs = cfg->max_num_seqs,
+        .max_num_batched_tokens = cfg->max_num_batched_tokens,
+        .num_gpu_blocks_override = cfg->num_gpu_blocks_override,
+        .kv_cache_memory_bytes = cfg->kv_cache_memory_bytes,
+    };
+    int rc = memory_plan_make(&args, ret, err);
+    if (rc == 0 && e->dev != NULL)
+        rc = memory_plan_check(ret, err);
+    if (rc < 0)
+        return rc;
+    e->info.max_model_len = ret->max_model_len;
+    e->info.max_num_seqs = ret->max_num_seqs;
+    e->info.max_num_batched_tokens = ret->max_num_batched_tokens;
     e->info.block_size = KV_BLOCK_SIZE;
+    e->info.num_blocks = ret->num_blocks;
+    e->info.kv_cache_bytes = ret->kv_cache_bytes;
     return 0;
 }
 
@@ -100,9 +130,6 @@ fill_model_info(struct engine_info *info, const struct engine_config *cfg,
 static int
 open_device(struct engine *e, const struct engine_config *cfg, struct error *err)
 {
-    int rc = backend_find(cfg->device == NULL ? "auto" : cfg->device, &e->ops, err);
-    if (rc < 0)
-        return rc;
     struct device_options opt = {
         .threads = cfg->threads,
         .isa = cfg->isa,
@@ -112,7 +139,7 @@ open_device(struct engine *e, const struct engine_config *cfg, struct error *err
         .max_model_len = e->info.max_model_len,
         .max_logprobs = (int)cfg->max_logprobs,
     };
-    rc = e->ops->device_open(&opt, &e->dev, err);
+    int rc = e->ops->device_open(&opt, &e->dev, err);
     if (rc < 0)
         return rc;
     struct device_info di;
@@ -153,57 +180,13 @@ load_model(struct engine *e, const struct engine_config *cfg, const struct model
     return 0;
 }
 
-/*
- * How many blocks: as told, or as fit into the memory told, or into half of
- * what is free now (the other half stays for the page cache and the system),
- * never more than all sequences at full length could use.
- */
-static int
-plan_blocks(struct engine *e, const struct engine_config *cfg, const struct kv_config *shape,
-            struct error *err)
-{
-    size_t block_bytes = e->ops->kv_block_bytes(shape);
-    int64_t per_seq = CEIL_DIV(e->info.max_model_len, KV_BLOCK_SIZE);
-    int64_t blocks = cfg->num_gpu_blocks_override;
-    if (blocks == 0) {
-        struct device_info di;
-        e->ops->device_info(e->dev, &di);
-        size_t memory = cfg->kv_cache_memory_bytes > 0 ? (size_t)cfg->kv_cache_memory_bytes
-                                                       : di.memory_free / 2;
-        blocks = MIN((int64_t)(memory / block_bytes), per_seq * e->info.max_num_seqs);
-    }
-    if (blocks > INT32_MAX / KV_BLOCK_SIZE)
-        blocks = INT32_MAX / KV_BLOCK_SIZE;
-    if (blocks < per_seq)
-        return error_set(err, ERR_RANGE,
-                         "the kv cache holds %lld blocks of %d tokens (%.1f MiB), but one request "
-                         "of --max-model-len %d tokens needs %lld; lower --max-model-len or raise "
-                         "--kv-cache-memory-bytes or --num-gpu-blocks-override",
-                         (long long)blocks, KV_BLOCK_SIZE,
-                         (double)blocks * (double)block_bytes / 1048576.0, e->info.max_model_len,
-                         (long long)per_seq);
-    e->info.num_blocks = (int32_t)blocks;
-    e->info.kv_cache_bytes = (size_t)blocks * block_bytes;
-    return 0;
-}
-
 static int
 init_kv(struct engine *e, const struct engine_config *cfg, const struct model_config *mc,
         struct error *err)
 {
-    struct kv_config shape = {
-        .num_layers = mc->num_layers,
-        .num_kv_heads = mc->num_kv_heads,
-        .head_dim = mc->head_dim,
-        .dtype = wants_f32(cfg) ? DTYPE_F32 : DTYPE_BF16,
-        .num_heads = mc->num_heads,
-        .window = mc->sliding_window,
-    };
-    int rc = plan_blocks(e, cfg, &shape, err);
-    if (rc < 0)
-        return rc;
+    struct kv_config shape = kv_shape(cfg, mc);
     shape.num_blocks = e->info.num_blocks;
-    rc = e->ops->kv_init(e->dev, &shape, err);
+    int rc = e->ops->kv_init(e->dev, &shape, err);
     if (rc < 0)
         return rc;
     rc = kv_cache_init(&e->kv, e->info.num_blocks, e->info.max_num_seqs, e->info.max_model_len);
@@ -247,18 +230,6 @@ init_rings(struct engine *e, const struct engine_config *cfg, struct error *err)
     return rc < 0 ? error_set(err, rc, "cannot make the rings: %s", error_name(rc)) : 0;
 }
 
-static void
-describe_memory(struct engine_info *info)
-{
-    const double mib = 1048576.0;
-    snprintf(info->memory_plan, sizeof info->memory_plan,
-             "weights %.1f MiB, kv cache %.1f MiB (%d blocks of %d tokens = %lld tokens), "
-             "activations and logits %.1f MiB",
-             (double)info->weight_bytes / mib, (double)info->kv_cache_bytes / mib,
-             info->num_blocks, info->block_size,
-             (long long)info->num_blocks * info->block_size, (double)info->scratch_bytes / mib);
-}
-
 static int
 start_worker(struct engine *e, struct error *err)
 {
@@ -275,14 +246,16 @@ static int
 open_parts(struct engine *e, const struct engine_config *cfg, struct error *err)
 {
     struct model_config mc;
+    struct memory_plan plan;
     int rc;
     report_phase(cfg, "reading config");
     if ((rc = model_config_read(cfg->model_dir, &mc, err)) < 0)
         return rc;
-    if ((rc = plan_limits(e, cfg, &mc, err)) < 0)
-        return rc;
     fill_model_info(&e->info, cfg, &mc);
-    if ((rc = open_device(e, cfg, err)) < 0)
+    if ((rc = backend_find(cfg->device == NULL ? "auto" : cfg->device, &e->ops, err)) < 0
+        || (rc = plan_memory(e, cfg, &mc, &plan, err)) < 0
+        || (rc = open_device(e, cfg, err)) < 0
+        || (rc = plan_memory(e, cfg, &mc, &plan, err)) < 0)
         return rc;
     report_phase(cfg, "loading weights");
     if ((rc = load_model(e, cfg, &mc, err)) < 0)
@@ -291,7 +264,8 @@ open_parts(struct engine *e, const struct engine_config *cfg, struct error *err)
     if ((rc = init_kv(e, cfg, &mc, err)) < 0 || (rc = init_scratch(e, cfg, err)) < 0
         || (rc = init_rings(e, cfg, err)) < 0)
         return rc;
-    describe_memory(&e->info);
+    plan.weight_bytes = e->info.weight_bytes; /* as they turned out */
+    memory_plan_line(&plan, e->info.memory_plan, sizeof e->info.memory_plan);
     report_phase(cfg, "starting");
     return start_worker(e, err);
 }

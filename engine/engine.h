@@ -35,10 +35,11 @@ struct engine_config {
     enum load_format load_format;
     enum model_dtype dtype;
     int64_t max_model_len;           /* 0: from config.json */
-    int64_t max_num_seqs;            /* 0: as many as memory allows, at most 1024 */
-    int64_t max_num_batched_tokens;  /* 0: the backend's choice */
+    int64_t max_num_seqs;            /* 0: the device's default, see memory_plan.h */
+    int64_t max_num_batched_tokens;  /* 0: the device's default */
+    double gpu_memory_utilization;   /* (0, 1]: share of a GPU's memory to use; 0: 0.9 */
     int64_t num_gpu_blocks_override; /* 0: from memory */
-    int64_t kv_cache_memory_bytes;   /* 0: from the machine's free memory */
+    int64_t kv_cache_memory_bytes;   /* 0: what memory leaves */
     int threads;                     /* CPU compute threads, 0: all cores */
     const char *isa;                 /* CPU: "auto", "avx2", "generic" */
     uint64_t seed;                   /* of requests that bring none, and of dummy weights */

@@ -29,6 +29,7 @@ engine_options_apply(const struct engine_options *o, struct engine_config *ret)
         .max_model_len = o->max_model_len,
         .max_num_seqs = o->max_num_seqs,
         .max_num_batched_tokens = o->max_num_batched_tokens,
+        .gpu_memory_utilization = o->gpu_memory_utilization,
         .num_gpu_blocks_override = o->num_gpu_blocks_override,
         .kv_cache_memory_bytes = o->kv_cache_memory_bytes,
         .threads = (int)o->threads,

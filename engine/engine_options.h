@@ -19,6 +19,7 @@ struct engine_options {
     int isa;         /* index into engine_isas */
     int64_t max_num_seqs;
     int64_t max_num_batched_tokens;
+    double gpu_memory_utilization;
     int64_t num_gpu_blocks_override;
     int64_t kv_cache_memory_bytes;
 };

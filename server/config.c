@@ -147,8 +147,6 @@ static const struct option options[] = {
      .text = "Prefill is always chunked."},
     {.name = "enforce-eager", .type = OPT_IGNORED, .section = SEC_VLLM,
      .text = "Nothing is compiled at start."},
-    {.name = "gpu-memory-utilization", .type = OPT_IGNORED, .metavar = "FRACTION",
-     .section = SEC_VLLM, .text = "Of the GPU; the CPU's share is --kv-cache-memory-bytes."},
     {.name = "block-size", .type = OPT_IGNORED, .metavar = "TOKENS", .section = SEC_VLLM,
      .text = "A block is always 16 tokens."},
     {.name = "trust-remote-code", .type = OPT_IGNORED, .section = SEC_VLLM,

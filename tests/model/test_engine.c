@@ -413,6 +413,25 @@ START_TEST(test_engine_dummy_weights_need_config_alone)
 }
 END_TEST
 
+/* What was planned before loading is what was allocated. */
+START_TEST(test_engine_memory_is_as_planned)
+{
+    struct engine *e = open_engine((struct engine_config){
+        .load_format = LOAD_DUMMY, .max_model_len = 512, .kv_cache_memory_bytes = 1 << 20});
+    const struct engine_info *i = engine_info(e);
+    const double mib = 1048576.0;
+    char line[256];
+    snprintf(line, sizeof line, "weights %.1f MiB, kv cache %.1f MiB (%d blocks of 16 tokens = "
+             "%d tokens), activations and logits %.1f MiB", (double)i->weight_bytes / mib,
+             (double)i->kv_cache_bytes / mib, i->num_blocks, 16 * i->num_blocks,
+             (double)i->scratch_bytes / mib);
+    ck_assert_str_eq(i->memory_plan, line);
+    ck_assert_uint_le(i->kv_cache_bytes, 1 << 20);
+    ck_assert_int_ge(i->num_blocks, 512 / 16);
+    engine_close(e);
+}
+END_TEST
+
 static Suite *
 engine_suite(void)
 {
@@ -428,6 +447,7 @@ engine_suite(void)
     tcase_add_test(tc, test_engine_stop_and_min_tokens);
     tcase_add_test(tc, test_engine_open_refuses_what_cannot_be);
     tcase_add_test(tc, test_engine_dummy_weights_need_config_alone);
+    tcase_add_test(tc, test_engine_memory_is_as_planned);
     suite_add_tcase(s, tc);
     return s;
 }
