@@ -72,28 +72,19 @@ plan_memory(struct engine *e, const struct engine_config *cfg, const struct mode
 {
     struct kv_config shape = kv_shape(cfg, mc);
     struct device_info di = {0};
-    bool gpu = strcmp(e->ops->name, "cpu") != 0;
-    if (e->dev != NULL)
+    struct memory_plan_args args;
+    memory_plan_args_init(&args, cfg, mc);
+    args.gpu = strcmp(e->ops->name, "cpu") != 0;
+    args.kv_block_bytes = e->ops->kv_block_bytes(&shape);
+    args.reserve_bytes = args.gpu ? MEMORY_PLAN_GPU_RESERVE : 0;
+    if (e->dev != NULL) {
         e->ops->device_info(e->dev, &di);
-    const struct memory_plan_args args = {
-        .model = mc,
-        .weight_dtype = wants_f32(cfg) ? DTYPE_F32 : DTYPE_BF16,
-        .act_dtype = di.act_dtype,
-        .kv_dtype = shape.dtype,
-        .gpu = gpu,
-        .memory_total = di.memory_total,
-        .memory_free = di.memory_free + di.workspace_bytes, /* taken already, and planned */
-        .kv_block_bytes = e->ops->kv_block_bytes(&shape),
-        .workspace_bytes = di.workspace_bytes,
-        .reserve_bytes = gpu ? MEMORY_PLAN_GPU_RESERVE : 0,
-        .max_logit_rows = di.max_logit_rows,
-        .gpu_memory_utilization = cfg->gpu_memory_utilization,
-        .max_model_len = cfg->max_model_len,
-        .max_num_seqs = cfg->max_num_seqs,
-        .max_num_batched_tokens = cfg->max_num_batched_tokens,
-        .num_gpu_blocks_override = cfg->num_gpu_blocks_override,
-        .kv_cache_memory_bytes = cfg->kv_cache_memory_bytes,
-    };
+        args.act_dtype = di.act_dtype;
+        args.max_logit_rows = di.max_logit_rows;
+        args.memory_total = di.memory_total;
+        args.memory_free = di.memory_free + di.workspace_bytes; /* taken, and planned */
+        args.workspace_bytes = di.workspace_bytes;
+    }
     int rc = memory_plan_make(&args, ret, err);
     if (rc == 0 && e->dev != NULL)
         rc = memory_plan_check(ret, err);

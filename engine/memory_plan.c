@@ -7,8 +7,10 @@
 #define DEFAULT_CPU_BATCHED_TOKENS 256
 #define DEFAULT_GPU_SEQS 512
 #define DEFAULT_GPU_BATCHED_TOKENS 8192
-#define SMALL_GPU_BATCHED_TOKENS 2048 /* of a GPU with less than: */
+#define LEAST_GPU_BATCHED_TOKENS 2048 /* the default of a GPU with less than: */
 #define LARGE_GPU_BYTES ((size_t)70 << 30)
+/* Activations beyond this part of the cache cost more sequences than they gain. */
+#define CACHE_PER_ACTIVATIONS 32
 /* More sequences than have so many blocks each would only preempt each other. */
 #define BLOCKS_PER_DEFAULT_SEQ 8
 
@@ -55,7 +57,7 @@ default_batched_tokens(const struct memory_plan_args *a)
     if (!a->gpu)
         return DEFAULT_CPU_BATCHED_TOKENS;
     bool small = a->memory_total > 0 && a->memory_total < LARGE_GPU_BYTES;
-    return small ? SMALL_GPU_BATCHED_TOKENS : DEFAULT_GPU_BATCHED_TOKENS;
+    return small ? LEAST_GPU_BATCHED_TOKENS : DEFAULT_GPU_BATCHED_TOKENS;
 }
 
 static int
@@ -147,15 +149,49 @@ share_kv(const struct memory_plan_args *a, struct memory_plan *p)
     p->kv_cache_bytes = (size_t)p->num_blocks * p->kv_block_bytes;
 }
 
-/* Fewer sequences than the default where the cache is too small for so many. */
-static bool
-lower_default_seqs(const struct memory_plan_args *a, struct memory_plan *p)
+static void
+share(const struct memory_plan_args *a, struct memory_plan *p)
 {
+    share_fixed(a, p);
+    share_kv(a, p);
+}
+
+/* Less than the defaults of a GPU where they leave too little to the cache, or the
+ * cache too little to them. False when all is well. */
+static bool
+lower_defaults(const struct memory_plan_args *a, struct memory_plan *p)
+{
+    int32_t least = MAX(LEAST_GPU_BATCHED_TOKENS, p->max_num_seqs);
     int32_t seqs = p->num_blocks / BLOCKS_PER_DEFAULT_SEQ;
-    if (!a->gpu || a->max_num_seqs > 0 || seqs == 0 || seqs >= p->max_num_seqs)
-        return false;
-    p->max_num_seqs = seqs;
-    return true;
+    if (a->max_num_batched_tokens == 0 && !p->kv_given && p->max_num_batched_tokens > least &&
+        p->activation_bytes > p->kv_cache_bytes / CACHE_PER_ACTIVATIONS) {
+        p->max_num_batched_tokens = MAX(least, p->max_num_batched_tokens / 2);
+        return true;
+    }
+    if (a->max_num_seqs == 0 && seqs > 0 && seqs < p->max_num_seqs) {
+        p->max_num_seqs = seqs;
+        return true;
+    }
+    return false;
+}
+
+void
+memory_plan_args_init(struct memory_plan_args *a, const struct engine_config *cfg,
+                      const struct model_config *model)
+{
+    enum dtype dtype = cfg->dtype == MODEL_DTYPE_FLOAT32 ? DTYPE_F32 : DTYPE_BF16;
+    *a = (struct memory_plan_args){
+        .model = model,
+        .weight_dtype = dtype,
+        .kv_dtype = dtype,
+        .act_dtype = dtype,
+        .gpu_memory_utilization = cfg->gpu_memory_utilization,
+        .max_model_len = cfg->max_model_len,
+        .max_num_seqs = cfg->max_num_seqs,
+        .max_num_batched_tokens = cfg->max_num_batched_tokens,
+        .num_gpu_blocks_override = cfg->num_gpu_blocks_override,
+        .kv_cache_memory_bytes = cfg->kv_cache_memory_bytes,
+    };
 }
 
 int
@@ -176,12 +212,9 @@ memory_plan_make(const struct memory_plan_args *a, struct memory_plan *ret, stru
     if (rc < 0)
         return rc;
     p.usable_bytes = usable(a, &p);
-    share_fixed(a, &p);
-    share_kv(a, &p);
-    if (a->memory_total > 0 && lower_default_seqs(a, &p)) {
-        share_fixed(a, &p);
-        share_kv(a, &p);
-    }
+    do
+        share(a, &p);
+    while (a->gpu && a->memory_total > 0 && lower_defaults(a, &p));
     *ret = p;
     return 0;
 }

@@ -14,6 +14,7 @@
 #ifndef ENGINE_MEMORY_PLAN_H
 #define ENGINE_MEMORY_PLAN_H
 
+#include "engine/engine.h"
 #include "engine/model.h"
 
 #define MEMORY_PLAN_GPU_UTILIZATION 0.9 /* as in vLLM */
@@ -22,7 +23,8 @@
 
 struct memory_plan_args {
     const struct model_config *model; /* borrowed */
-    enum dtype weight_dtype, act_dtype, kv_dtype;
+    enum dtype weight_dtype, kv_dtype;
+    enum dtype act_dtype;    /* of activations, the device's choice */
     bool gpu;
     /* Of the device before the model is loaded; total 0: not known yet, and then
      * the step's limits are the greatest that are possible. */
@@ -52,6 +54,10 @@ struct memory_plan {
     int32_t max_model_len, max_num_seqs, max_num_batched_tokens;
 };
 
+/* Sets the model, its types and what the options say; the device is left open: a
+ * CPU whose memory is not known. */
+void memory_plan_args_init(struct memory_plan_args *a, const struct engine_config *cfg,
+                           const struct model_config *model);
 /*
  * Makes the plan, also one that does not fit. ERR_RANGE: options that contradict
  * each other or the model.

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/config.h"
 
+#include "engine/plan_report.h"
+
 #include <string.h>
 
 static const char *const generation_configs[] = {"auto", "vllm", NULL};
@@ -14,6 +16,7 @@ static const char *const log_levels[] = {"error", "warning", "info", "debug", "t
 #define SEC_SERVER "Server"
 #define SEC_ANSWERS "Answers"
 #define SEC_LOG "Log"
+#define SEC_PLAN "llmd plan"
 #define SEC_GENERAL "General"
 #define SEC_VLLM "vLLM options without effect here"
 #define SEC_NOT "vLLM options that llmd does not have"
@@ -121,6 +124,16 @@ static const struct option options[] = {
     {.name = "access-log", .type = OPT_BOOL, .offset = AT(access_log), .fallback = "true",
      .section = SEC_LOG, .text = "Log one line for each request."},
 
+    /* llmd plan */
+    {.name = "gpu", .type = OPT_CHOICE, .offset = AT(gpu), .fallback = "all",
+     .choices = plan_gpus, .section = SEC_PLAN, .command_line_only = true,
+     .text = "The GPU to plan for."},
+    {.name = "context", .type = OPT_INT, .offset = AT(context), .min = 1, .max = 2147483647.0,
+     .fallback = "400", .unit = "tokens", .section = SEC_PLAN, .command_line_only = true,
+     .text = "Mean length of the sequences in a decode step."},
+    {.name = "json", .type = OPT_BOOL, .offset = AT(json), .fallback = "false",
+     .section = SEC_PLAN, .command_line_only = true, .text = "Print the plan as JSON."},
+
     /* General */
     {.name = "config", .letter = 'c', .type = OPT_STRING, .offset = AT(config), .metavar = "FILE",
      .section = SEC_GENERAL, .command_line_only = true,
@@ -181,22 +194,29 @@ const struct option_table config_table = {
     .options = options,
     .num_options = ARRAY_SIZE(options),
     .program = "llmd",
-    .synopsis = "llmd serve DIR [options]\nllmd --model DIR [options]\nllmd --config FILE",
+    .synopsis = "llmd serve DIR [options]\nllmd --model DIR [options]\nllmd --config FILE\n"
+                "llmd plan DIR [options]",
     .summary = "OpenAI-compatible inference server",
     .description =
         "llmd serves a language model over HTTP with the API of OpenAI's completions: continuous "
         "batching over a paged KV cache, streaming by server-sent events, metrics for "
         "Prometheus.\n\n"
         "It answers while it loads (/health says 503 and how far it is), and serves until "
-        "SIGTERM, after which running requests may finish within --shutdown-timeout.",
+        "SIGTERM, after which running requests may finish within --shutdown-timeout.\n\n"
+        "llmd plan takes the same options and serves nothing: from config.json alone it tells "
+        "how the memory of an H100 or H200 would be shared out, how many sequences find room, "
+        "and the floor, the least time that the GPU's bandwidth and arithmetic leave for a "
+        "decode step and for 300 prompts of 100 tokens and 600 more. It needs no GPU. The exit "
+        "status is 1 when the model fits none of the GPUs asked for.",
 };
 
-/* "serve DIR" and nothing else may stand among the options. */
+/* "serve DIR" or "plan DIR" and nothing else may stand among the options. */
 static int
 take_words(struct config *c, const char *const *words, size_t num_words, struct error *err)
 {
     size_t i = 0;
-    if (i < num_words && strcmp(words[i], "serve") == 0)
+    c->plan = num_words > 0 && strcmp(words[0], "plan") == 0;
+    if (c->plan || (num_words > 0 && strcmp(words[0], "serve") == 0))
         i++;
     if (i < num_words) {
         if (c->model != NULL && strcmp(c->model, words[i]) != 0 && c->config == NULL)
@@ -218,7 +238,11 @@ check(const struct config *c, struct error *err)
         return 0;
     if (c->model == NULL || c->model[0] == '\0')
         return error_set(err, ERR_INVALID,
-                         "no model given: use 'llmd serve DIR' or option '--model DIR'");
+                         "no model given: use 'llmd %s DIR' or option '--model DIR'",
+                         c->plan ? "plan" : "serve");
+    if (!c->plan && (c->json || c->gpu != 0))
+        return error_set(err, ERR_INVALID, "option '--%s' is for 'llmd plan DIR'",
+                         c->json ? "json" : "gpu");
     return engine_options_check(&c->engine, err);
 }
 

@@ -51,6 +51,10 @@ struct config {
     bool access_log;
 
     /* Command line only */
+    bool plan;                      /* "llmd plan", and not "llmd serve" */
+    int gpu;                        /* index into plan_gpus */
+    int64_t context;
+    bool json;
     char *config;
     bool check_config;
     bool man, print_config, version, help;
@@ -60,7 +64,8 @@ extern const struct option_table config_table;
 
 /*
  * Defaults, then --config FILE, then the command line; then what the options
- * demand of each other. `llmd serve DIR` is `llmd --model DIR`.
+ * demand of each other. `llmd serve DIR` is `llmd --model DIR`; `llmd plan DIR`
+ * takes the same options.
  */
 int config_read(struct config *c, int argc, char **argv, struct error *err);
 void config_release(struct config *c);

@@ -7,10 +7,13 @@
  *      |            |             |             ^
  *      +------------+-- failure --+-------------+
  *
+ * `llmd plan` prints a plan and ends.
+ *
  * Exit status: 0 after a drain, 1 when something failed, 2 for a wrong option,
  * 70 when the engine died while serving (systemd starts llmd again).
  */
 #include "engine/engine.h"
+#include "engine/plan_report.h"
 #include "engine/tokenizer/tokenizer.h"
 #include "server/app.h"
 #include "server/config.h"
@@ -446,6 +449,28 @@ run(struct daemon *d)
     return d->exit_code;
 }
 
+/* llmd plan */
+static int
+plan(const struct config *c)
+{
+    struct buf text = {0};
+    struct error err = {0};
+    bool fits = false;
+    const struct plan_request request = {
+        .dir = c->model,
+        .options = &c->engine,
+        .gpu = c->gpu,
+        .context = c->context,
+        .json = c->json,
+    };
+    if (plan_report(&request, &text, &fits, &err) < 0)
+        fprintf(stderr, "llmd: %s\n", err.text);
+    else
+        fputs(buf_bytes(&text), stdout);
+    buf_release(&text);
+    return fits ? 0 : 1;
+}
+
 /* --help, --version and their like: true when there was one. */
 static bool
 print_papers(const struct config *c)
@@ -479,6 +504,8 @@ main(int argc, char **argv)
         log_init((enum log_level)d.config.log_level, stderr_is_journal(getenv("JOURNAL_STREAM")));
         if (d.config.check_config)
             puts("the configuration is good");
+        else if (d.config.plan)
+            code = plan(&d.config);
         else
             code = run(&d);
     }

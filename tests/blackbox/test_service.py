@@ -107,6 +107,15 @@ class CommandLine(unittest.TestCase):
                                   "--check-config")
         self.assertEqual(status, 0, err)
 
+    def test_option_of_plan(self):
+        self.refused("serve", llmd.DEMO, "--gpu", "h200", says=["--gpu", "llmd plan"])
+        self.refused("--model", llmd.DEMO, "--json", says=["--json", "llmd plan"])
+
+    def test_share_of_a_gpu(self):
+        for share in ("0", "1.01", "much"):
+            self.refused("--model", llmd.DEMO, "--gpu-memory-utilization", share,
+                         says=["gpu-memory-utilization"])
+
     def test_no_model(self):
         self.refused(says=["model"])
 
@@ -184,6 +193,73 @@ class CommandLine(unittest.TestCase):
                 server.stop()
             finally:
                 server.kill()
+
+
+class Plan(unittest.TestCase):
+    """llmd plan, on a machine without a GPU, of a directory with config.json alone."""
+
+    LLAMA_8B = {"architectures": ["LlamaForCausalLM"], "hidden_act": "silu", "hidden_size": 4096,
+                "intermediate_size": 14336, "max_position_embeddings": 131072,
+                "model_type": "llama", "num_attention_heads": 32, "num_hidden_layers": 32,
+                "num_key_value_heads": 8, "rms_norm_eps": 1e-05, "rope_theta": 500000.0,
+                "tie_word_embeddings": False, "torch_dtype": "bfloat16", "vocab_size": 128256}
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.model = folder.name
+        with open(os.path.join(self.model, "config.json"), "w", encoding="utf-8") as file:
+            json.dump(self.LLAMA_8B, file)
+
+    def plan(self, *arguments, status=0):
+        got, out, err = llmd.run("plan", self.model, *arguments)
+        self.assertEqual(got, status, err)
+        return out
+
+    def test_all_gpus(self):
+        out = self.plan()
+        self.assertRegex(out, r"Memory \(GiB\) +h100-pcie +h100-sxm +h200\n")
+        self.assertRegex(out, r"\nweights +14.96 +14.96 +14.96\n")
+        self.assertRegex(out, r"\nbatch 64 +9.18 +6970 +5.48 +11674 +3.83 +16727\n")
+        self.assertLessEqual(max(len(line) for line in out.split("\n")), 80)
+
+    def test_one_gpu_as_json(self):
+        plan = json.loads(self.plan("--gpu", "h200", "--json", "--max-model-len", "4096",
+                                    "--gpu-memory-utilization", "0.5", "--context=1000"))
+        self.assertEqual([gpu["name"] for gpu in plan["gpus"]], ["h200"])
+        memory = plan["gpus"][0]["memory"]
+        self.assertEqual(memory["usable_bytes"], memory["total_bytes"] // 2)
+        self.assertEqual(memory["weight_bytes"], 2 * 8030261248)
+        self.assertEqual(memory["kv_cache_bytes"], 131072 * memory["kv_cache_tokens"])
+        self.assertEqual(plan["context"], 1000)
+        steps = {step["batch"]: step for step in plan["gpus"][0]["decode_floor"]}
+        self.assertAlmostEqual(steps[1]["s"], (memory["weight_bytes"] - 2 * 4096 * 128256
+                                               + 1000 * 131072) / 4.8e12)
+
+    def test_options_of_the_service(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+            file.write("model = %s\nmax-num-seqs = 77\ndtype = float32\n" % self.model)
+            file.flush()
+            status, out, err = llmd.run("plan", "--config", file.name, "--gpu", "h100-sxm")
+        self.assertEqual(status, 0, err)
+        self.assertRegex(out, r"\nmax-num-seqs +77\n")
+        self.assertRegex(out, r"\nweights +29.92\n")
+
+    def test_no_gpu_is_large_enough(self):
+        out = self.plan("--gpu-memory-utilization", "0.1", status=1)
+        self.assertEqual(out.count("will not serve this: the model needs"), 3, out)
+
+    def test_errors(self):
+        for arguments, says in (
+                (("plan",), "llmd plan DIR"),
+                (("plan", "/nonexistent"), "/nonexistent/config.json"),
+                (("plan", self.model, "more"), "'more'"),
+                (("plan", self.model, "--gpu", "a100"), "h100-pcie"),
+                (("plan", self.model, "--max-model-len", "200000"), "131072")):
+            status, out, err = llmd.run(*arguments)
+            self.assertGreater(status, 0)
+            self.assertEqual(out, "")
+            self.assertIn(says, err)
 
 
 class BrokenModels(unittest.TestCase):

@@ -149,6 +149,8 @@ START_TEST(test_gpu_is_used_up)
             ck_assert_uint_le(used, p.usable_bytes);
             ck_assert(all || used + p.kv_block_bytes > p.usable_bytes);
             ck_assert(p.max_num_seqs == 512 || p.max_num_seqs <= p.num_blocks / 8);
+            ck_assert(p.max_num_batched_tokens == 2048 ||
+                      p.activation_bytes <= p.kv_cache_bytes / 32);
         }
     }
 }
@@ -166,11 +168,17 @@ START_TEST(test_default_limits)
 
     a = gpu_args(&qwen, H100_PCIE); /* too small for 512 times 128 tokens */
     struct memory_plan p = make_good(&a);
+    ck_assert_int_eq(p.max_num_batched_tokens, 2048); /* and for 8192 in a step */
     ck_assert_int_lt(p.max_num_seqs, 512);
     ck_assert_int_ge(p.max_num_seqs, 200);
     ck_assert_uint_eq(p.logit_bytes, (size_t)p.max_num_seqs * (5120 * 2 + 152064 * 4));
     a.max_num_seqs = 512; /* but as the user says */
+    a.max_num_batched_tokens = 8192;
     ck_assert_int_eq(make_good(&a).max_num_seqs, 512);
+    ck_assert_int_eq(make_good(&a).max_num_batched_tokens, 8192);
+    a = gpu_args(&qwen, H200); /* roomy */
+    ck_assert_int_eq(make_good(&a).max_num_seqs, 512);
+    ck_assert_int_eq(make_good(&a).max_num_batched_tokens, 8192);
 
     a = cpu_args(&llama);
     ck_assert_int_eq(make_good(&a).max_num_seqs, 256);
@@ -263,7 +271,7 @@ START_TEST(test_refused_too_large)
     struct model_config c = model_config_number(QWEN_32);
     struct memory_plan_args a = gpu_args(&c, H100_PCIE);
     a.gpu_memory_utilization = 0.75;
-    assert_refused(&a, WORDS("the model needs 6", "weights 61.03", "activations 1.42",
+    assert_refused(&a, WORDS("the model needs 6", "weights 61.03", "activations 0.36",
                              "reserve 0.50", "--gpu-memory-utilization 0.75", "79.10 GiB is 59.3",
                              "raise it"));
     a.memory_total = a.memory_free = 24 * GIB;
