@@ -44,12 +44,16 @@ run(const struct bench_config *c, struct error *err)
 int
 main(int argc, char **argv)
 {
+    const struct cache_environment cache = {getenv("CACHE_DIRECTORY"), getenv("XDG_CACHE_HOME"),
+                                            getenv("HOME")};
     struct bench_config config;
     struct error err = {0};
     int status = EXIT_SUCCESS;
     if (bench_config_read(&config, argc, argv, &err) < 0)
         status = EXIT_WRONG_OPTION;
-    else if (!answer_about_self(&config) && run(&config, &err) < 0)
+    else if (!answer_about_self(&config)
+             && (engine_options_find_cache(&config.engine, &cache, &err) < 0
+                 || run(&config, &err) < 0))
         status = EXIT_NOT_GOOD;
     if (status != EXIT_SUCCESS)
         fprintf(stderr, "llmd-bench: %s\n", err.text);

@@ -26,6 +26,12 @@ report_phase(const struct engine_config *cfg, const char *phase)
 }
 
 static bool
+is_gpu(const struct engine *e)
+{
+    return strcmp(e->ops->name, "cpu") != 0;
+}
+
+static bool
 wants_f32(const struct engine_config *cfg)
 {
     return cfg->dtype == MODEL_DTYPE_FLOAT32;
@@ -33,8 +39,10 @@ wants_f32(const struct engine_config *cfg)
 
 /* As model_load_args has it: DTYPE_F32 keeps 16-bit types as they are stored. */
 static enum dtype
-weights_dtype(const struct engine_config *cfg)
+weights_dtype(const struct engine_config *cfg, bool gpu)
 {
+    if (gpu)
+        return DTYPE_BF16;
     switch (cfg->dtype) {
     case MODEL_DTYPE_BFLOAT16: return DTYPE_BF16;
     case MODEL_DTYPE_FLOAT16: return DTYPE_F16;
@@ -43,8 +51,10 @@ weights_dtype(const struct engine_config *cfg)
 }
 
 static const char *
-dtype_name(const struct engine_config *cfg, const struct model_config *mc)
+dtype_name(const struct engine_config *cfg, const struct model_config *mc, bool gpu)
 {
+    if (gpu)
+        return "bfloat16";
     if (wants_f32(cfg))
         return "float32";
     bool as_stored = cfg->dtype == MODEL_DTYPE_AUTO && mc->dtype == DTYPE_F16;
@@ -74,7 +84,7 @@ plan_memory(struct engine *e, const struct engine_config *cfg, const struct mode
     struct device_info di = {0};
     struct memory_plan_args args;
     memory_plan_args_init(&args, cfg, mc);
-    args.gpu = strcmp(e->ops->name, "cpu") != 0;
+    args.gpu = is_gpu(e);
     args.kv_block_bytes = e->ops->kv_block_bytes(&shape);
     args.reserve_bytes = args.gpu ? MEMORY_PLAN_GPU_RESERVE : 0;
     if (e->dev != NULL) {
@@ -101,10 +111,10 @@ plan_memory(struct engine *e, const struct engine_config *cfg, const struct mode
 
 static void
 fill_model_info(struct engine_info *info, const struct engine_config *cfg,
-                const struct model_config *mc)
+                const struct model_config *mc, bool gpu)
 {
     snprintf(info->architecture, sizeof info->architecture, "%s", mc->architecture);
-    snprintf(info->dtype, sizeof info->dtype, "%s", dtype_name(cfg, mc));
+    snprintf(info->dtype, sizeof info->dtype, "%s", dtype_name(cfg, mc, gpu));
     info->num_parameters = model_config_num_parameters(mc);
     info->vocab_size = (int32_t)mc->vocab_size;
     info->num_eos_token_ids = mc->num_eos_token_ids;
@@ -119,6 +129,29 @@ fill_model_info(struct engine_info *info, const struct engine_config *cfg,
 }
 
 static int
+find_backend(struct engine *e, const struct engine_config *cfg, struct error *err)
+{
+    struct error why = {0};
+    int rc = backend_find(cfg->device == NULL ? "auto" : cfg->device, &e->ops, &why);
+    if (rc < 0)
+        return error_set(err, rc, "%s", why.text);
+    snprintf(e->info.device_note, sizeof e->info.device_note, "%s", why.text);
+    return 0;
+}
+
+/* A GPU computes in bfloat16; other 16-bit weights are rounded only unasked. */
+static int
+check_gpu_dtype(const struct engine_config *cfg, struct error *err)
+{
+    if (cfg->dtype == MODEL_DTYPE_AUTO || cfg->dtype == MODEL_DTYPE_BFLOAT16)
+        return 0;
+    return error_set(err, ERR_UNSUPPORTED,
+                     "option '--dtype': a GPU computes in bfloat16, not in %s; use --dtype bfloat16, "
+                     "or --device cpu",
+                     cfg->dtype == MODEL_DTYPE_FLOAT32 ? "float32" : "float16");
+}
+
+static int
 open_device(struct engine *e, const struct engine_config *cfg, struct error *err)
 {
     struct device_options opt = {
@@ -129,6 +162,10 @@ open_device(struct engine *e, const struct engine_config *cfg, struct error *err
         .vocab_size = e->info.vocab_size,
         .max_model_len = e->info.max_model_len,
         .max_logprobs = (int)cfg->max_logprobs,
+        .enforce_eager = cfg->enforce_eager,
+        .no_pdl = cfg->no_pdl,
+        .deterministic = cfg->deterministic,
+        .cache_dir = cfg->cache_dir,
     };
     int rc = e->ops->device_open(&opt, &e->dev, err);
     if (rc < 0)
@@ -139,7 +176,7 @@ open_device(struct engine *e, const struct engine_config *cfg, struct error *err
     e->max_flights = di.max_steps_in_flight;
     e->scratch.max_rows = MIN(di.max_logit_rows, e->info.max_num_seqs);
     ASSERT(e->max_flights >= 1 && e->max_flights <= MAX_FLIGHTS);
-    return 0;
+    return di.is_gpu ? check_gpu_dtype(cfg, err) : 0;
 }
 
 static int
@@ -151,7 +188,7 @@ load_model(struct engine *e, const struct engine_config *cfg, const struct model
         .config = mc,
         .load_format = cfg->load_format,
         .f32 = wants_f32(cfg),
-        .dtype = weights_dtype(cfg),
+        .dtype = weights_dtype(cfg, is_gpu(e)),
         .seed = cfg->seed,
         .ops = e->ops,
         .dev = e->dev,
@@ -242,9 +279,10 @@ open_parts(struct engine *e, const struct engine_config *cfg, struct error *err)
     report_phase(cfg, "reading config");
     if ((rc = model_config_read(cfg->model_dir, &mc, err)) < 0)
         return rc;
-    fill_model_info(&e->info, cfg, &mc);
-    if ((rc = backend_find(cfg->device == NULL ? "auto" : cfg->device, &e->ops, err)) < 0
-        || (rc = plan_memory(e, cfg, &mc, &plan, err)) < 0
+    if ((rc = find_backend(e, cfg, err)) < 0)
+        return rc;
+    fill_model_info(&e->info, cfg, &mc, is_gpu(e));
+    if ((rc = plan_memory(e, cfg, &mc, &plan, err)) < 0
         || (rc = open_device(e, cfg, err)) < 0
         || (rc = plan_memory(e, cfg, &mc, &plan, err)) < 0)
         return rc;
@@ -254,6 +292,9 @@ open_parts(struct engine *e, const struct engine_config *cfg, struct error *err)
     report_phase(cfg, "allocating the kv cache");
     if ((rc = init_kv(e, cfg, &mc, err)) < 0 || (rc = init_scratch(e, cfg, err)) < 0
         || (rc = init_rings(e, cfg, err)) < 0)
+        return rc;
+    report_phase(cfg, "timing matrix products");
+    if (cfg->autotune && (rc = model_tune(e->model, err)) < 0)
         return rc;
     plan.weight_bytes = e->info.weight_bytes; /* as they turned out */
     memory_plan_line(&plan, e->info.memory_plan, sizeof e->info.memory_plan);

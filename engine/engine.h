@@ -42,6 +42,11 @@ struct engine_config {
     int64_t kv_cache_memory_bytes;   /* 0: what memory leaves */
     int threads;                     /* CPU compute threads, 0: all cores */
     const char *isa;                 /* CPU: "auto", "avx2", "generic" */
+    bool enforce_eager;              /* GPU: record no steps as graphs */
+    bool no_pdl;                     /* GPU: no programmatic dependent launch */
+    bool deterministic;              /* GPU: results independent of what else runs */
+    bool autotune;                   /* GPU: time matrix products at start */
+    const char *cache_dir;           /* where timings are kept; NULL: nowhere */
     uint64_t seed;                   /* of requests that bring none, and of dummy weights */
     int64_t queue_size;              /* most requests inside the engine; more: ERR_BUSY */
     int64_t max_logprobs;            /* widest logprobs a request may ask, for scratch sizes */
@@ -56,6 +61,7 @@ struct engine_config {
 struct engine_info {
     char architecture[64];      /* "LlamaForCausalLM" */
     char device[96];
+    char device_note[512];      /* why device "auto" took no GPU; "" otherwise */
     char dtype[16];             /* "bfloat16" */
     int64_t num_parameters;
     int32_t max_model_len;

@@ -22,6 +22,11 @@ struct engine_options {
     double gpu_memory_utilization;
     int64_t num_gpu_blocks_override;
     int64_t kv_cache_memory_bytes;
+    bool enforce_eager;
+    bool pdl;
+    bool deterministic;
+    bool autotune;
+    char *cache_dir; /* owned, NULL: unset */
 };
 
 extern const char *const engine_dtypes[];
@@ -31,6 +36,16 @@ extern const char *const engine_isas[];
 
 /* What the rows alone cannot say. */
 int engine_options_check(const struct engine_options *o, struct error *err);
+/* Where the environment says that a cache may be: $CACHE_DIRECTORY (systemd),
+ * $XDG_CACHE_HOME, $HOME; each may be NULL. */
+struct cache_environment {
+    const char *cache_directory, *xdg_cache_home, *home;
+};
+
+/* Sets cache_dir, unless the user has, and makes the folder; where it cannot be
+ * made there is no cache. ERR_NOMEM. */
+int engine_options_find_cache(struct engine_options *o, const struct cache_environment *env,
+                              struct error *err);
 /* Sets the fields of `ret` that have an option, and zeroes all others. */
 void engine_options_apply(const struct engine_options *o, struct engine_config *ret);
 

@@ -266,6 +266,55 @@ model_unused_tensors(const struct model *m, const char **ret_first)
     return m->num_unused;
 }
 
+/* Tuning */
+
+/* The same matrix of every layer, at `offset` in struct layer. */
+static void
+list_weights(const struct model *m, size_t offset, const struct weight **ret)
+{
+    for (int i = 0; i < m->config.num_layers; i++)
+        ret[i] = (const struct weight *)((const char *)&m->layers[i] + offset);
+}
+
+int
+model_tune(struct model *m, struct error *err)
+{
+    const struct {
+        size_t weight, bias;
+        struct buffer *x, *out;
+    } layer_products[] = {
+        {offsetof(struct layer, qkv), offsetof(struct layer, qkv_bias), &m->hidden, &m->wide},
+        {offsetof(struct layer, o), offsetof(struct layer, o_bias), &m->mid, &m->hidden},
+        {offsetof(struct layer, gate_up), offsetof(struct layer, gate_up_bias), &m->hidden,
+         &m->wide},
+        {offsetof(struct layer, down), offsetof(struct layer, down_bias), &m->mid, &m->hidden},
+    };
+    enum { NUM = ARRAY_SIZE(layer_products) };
+    size_t n = (size_t)m->config.num_layers;
+    const struct weight **lists = malloc(NUM * n * sizeof *lists), *head = &m->head;
+    if (lists == NULL)
+        return error_set(err, ERR_NOMEM, "cannot time matrix products: out of memory");
+    struct gemm_product products[NUM + 1];
+    for (size_t i = 0; i < NUM; i++) {
+        const char *first = (const char *)&m->layers[0];
+        list_weights(m, layer_products[i].weight, lists + i * n);
+        products[i] = (struct gemm_product){
+            .weights = lists + i * n,
+            .num_weights = m->config.num_layers,
+            .bias = bias_or_null((const struct weight *)(first + layer_products[i].bias)),
+            .x = layer_products[i].x,
+            .out = layer_products[i].out,
+            .max_rows = m->max_tokens,
+        };
+    }
+    products[NUM] = (struct gemm_product){.weights = &head, .num_weights = 1, .logits = true,
+                                          .x = &m->rows, .out = &m->logits,
+                                          .max_rows = m->max_logit_rows};
+    int rc = m->ops->tune(m->dev, products, NUM + 1, err);
+    free(lists);
+    return rc;
+}
+
 /* Running */
 
 void

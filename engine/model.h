@@ -103,6 +103,10 @@ size_t model_scratch_bytes(const struct model *m);
  * warning. *ret_first is borrowed from the model, "" when there are none. */
 size_t model_unused_tensors(const struct model *m, const char **ret_first);
 
+/* Has the device time its ways to do this model's matrix products; see ops->tune.
+ * Before the first step. */
+int model_tune(struct model *m, struct error *err);
+
 /* Runs all layers over the batch given to ops->step_begin, which returned
  * num_rows. The last hidden states stay inside the model until the next call. */
 void model_forward(struct model *m, int num_rows);

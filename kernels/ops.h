@@ -182,6 +182,16 @@ struct device_options {
 
 struct device;
 
+/* Matrices of one shape, for `tune`: x[max_rows, K] . w[N, K]^T of all layers. */
+struct gemm_product {
+    const struct weight *const *weights;
+    int num_weights;
+    const struct weight *bias;  /* one of them, or NULL */
+    bool logits;                /* out is f32, as gemm_logits gives it */
+    struct buffer *x, *out;     /* scratch, overwritten */
+    int max_rows;
+};
+
 /*
  * A function returning int returns 0 or a negative `enum err`, ERR_DEVICE
  * meaning that the device is lost. Functions returning void cannot fail on
@@ -220,6 +230,14 @@ struct ops {
     /* Bytes of one block over all layers, keys and values. */
     size_t (*kv_block_bytes)(const struct kv_config *cfg);
     int (*rope_init)(struct device *dev, const struct rope_config *cfg, struct error *err);
+
+    /*
+     * Times the ways there are to do each product, for up to max_rows rows, and
+     * keeps the fastest; what was timed before, as the device's cache_dir tells, is
+     * not timed again. Between steps; takes seconds.
+     */
+    int (*tune)(struct device *dev, const struct gemm_product *products, int num_products,
+                struct error *err);
 
     /*
      * One step: step_begin, the ops of the layers (unless recorded), forward_end,

@@ -202,6 +202,8 @@ static void
 log_loaded(const struct daemon *d)
 {
     const struct engine_info *i = engine_info(d->engine);
+    if (i->device_note[0] != '\0')
+        log_info("no GPU is used: %s", i->device_note);
     if (i->num_unused_tensors > 0)
         log_warn("ignored tensors %lld first '%s'", (long long)i->num_unused_tensors,
                  i->unused_tensor);
@@ -494,6 +496,8 @@ int
 main(int argc, char **argv)
 {
     static struct daemon d;
+    const struct cache_environment cache = {getenv("CACHE_DIRECTORY"), getenv("XDG_CACHE_HOME"),
+                                            getenv("HOME")};
     struct error err = {0};
     int code = 0;
     signal(SIGPIPE, SIG_IGN);
@@ -506,8 +510,12 @@ main(int argc, char **argv)
             puts("the configuration is good");
         else if (d.config.plan)
             code = plan(&d.config);
-        else
+        else if (engine_options_find_cache(&d.config.engine, &cache, &err) == 0)
             code = run(&d);
+        else {
+            log_error("%s", err.text);
+            code = EXIT_FAILURE;
+        }
     }
     config_release(&d.config);
     return code;

@@ -215,6 +215,15 @@ nothing_to_do(struct device *dev)
     return 0;
 }
 
+/* There is one way to do a product. */
+static int
+tune(struct device *dev, const struct gemm_product *products, int num_products,
+     struct error *err)
+{
+    (void)dev, (void)products, (void)num_products, (void)err;
+    return 0;
+}
+
 static const char *
 failure(const struct device *dev)
 {
@@ -244,6 +253,7 @@ const struct ops cpu_ops = {
     .kv_init = cpu_kv_init,
     .kv_block_bytes = cpu_kv_block_bytes,
     .rope_init = cpu_rope_init,
+    .tune = tune,
     .step_begin = step_begin,
     .forward_end = nothing_to_do,
     .step_end = step_end,

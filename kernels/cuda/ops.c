@@ -19,6 +19,12 @@ vector_of(const struct weight *w)
     return ((const struct cuda_weight *)w->impl)->data;
 }
 
+static const bf16_bits *
+bias_of(const struct weight *w)
+{
+    return w != NULL ? ((const struct cuda_weight *)w->impl)->bf16 : NULL;
+}
+
 static bool
 holds(const struct buffer *b, int64_t rows, int64_t cols)
 {
@@ -61,12 +67,11 @@ run_gemm(struct device *dev, struct buffer *out, const struct buffer *x, const s
          const struct weight *bias, int rows, bool f32)
 {
     ASSERT(holds(x, rows, w->cols) && holds(out, rows, w->rows * (f32 ? 2 : 1)));
-    const bf16_bits *b = bias != NULL ? ((const struct cuda_weight *)bias->impl)->bf16 : NULL;
     const struct gemm_args args = {
         .out = out->data,
         .x = x->data,
         .w = matrix_of(w),
-        .bias = b,
+        .bias = bias_of(bias),
         .M = rows,
         .N = (int)w->rows,
         .K = (int)w->cols,
@@ -89,6 +94,48 @@ gemm_logits(struct device *dev, struct buffer *out, const struct buffer *x,
             const struct weight *w, int rows)
 {
     run_gemm(dev, out, x, w, NULL, rows, true);
+}
+
+/* Inputs like those of a step: numbers of ordinary size. */
+#define TUNING_SEED 1
+
+static int
+tune_product(struct device *dev, const struct gemm_product *p, struct error *err)
+{
+    const bf16_bits **weights = malloc((size_t)p->num_weights * sizeof *weights);
+    if (weights == NULL)
+        return error_set(err, ERR_NOMEM, "cannot time matrix products: out of memory");
+    for (int i = 0; i < p->num_weights; i++)
+        weights[i] = matrix_of(p->weights[i]);
+    int N = (int)p->weights[0]->rows, K = (int)p->weights[0]->cols;
+    const struct gemm_tuned_product product = {
+        .weights = weights,
+        .num_weights = p->num_weights,
+        .bias = bias_of(p->bias),
+        .N = N,
+        .K = K,
+        .out_f32 = p->logits,
+        .max_rows = p->max_rows,
+    };
+    const struct gemm_tuning tuning = {
+        .products = &product, .num_products = 1, .x = p->x->data, .out = p->out->data};
+    ASSERT(holds(p->x, p->max_rows, K) && holds(p->out, p->max_rows, N * (p->logits ? 2 : 1)));
+    cudaError_t cuda_rc = cuda_random(&dev->ctx, p->x->data, (int64_t)p->max_rows * K, 1.0f,
+                                      TUNING_SEED, 0);
+    int rc = cuda_rc != cudaSuccess ? cuda_fail(err, cuda_rc, "cannot time matrix products")
+                                    : gemm_plans_tune(dev->plans, &dev->ctx, &tuning, err);
+    free(weights);
+    return rc;
+}
+
+static int
+tune(struct device *dev, const struct gemm_product *products, int num_products,
+     struct error *err)
+{
+    int rc = 0;
+    for (int i = 0; i < num_products && rc == 0; i++)
+        rc = tune_product(dev, &products[i], err);
+    return rc;
 }
 
 static struct attention_shape
@@ -199,6 +246,7 @@ const struct ops llmd_cuda_ops = {
     .kv_init = cuda_kv_init,
     .kv_block_bytes = cuda_kv_block_bytes,
     .rope_init = cuda_rope_init,
+    .tune = tune,
     .step_begin = cuda_step_begin,
     .forward_end = cuda_forward_end,
     .step_end = cuda_step_end,

@@ -461,6 +461,7 @@ const struct ops ref_ops = {
     .kv_init = ref_kv_init,
     .kv_block_bytes = ref_kv_block_bytes,
     .rope_init = ref_rope_init,
+    .tune = NULL, /* there is one way to do a product */
     .step_begin = ref_step_begin,
     .forward_end = ref_nothing,
     .step_wait = ref_nothing,
