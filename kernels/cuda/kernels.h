@@ -143,8 +143,8 @@ cudaError_t cuda_softcap(const struct cuda_ctx *ctx, float *logits, int64_t n, f
 cudaError_t cuda_random(const struct cuda_ctx *ctx, void *dst, int64_t n, float scale,
                         uint64_t seed, int f32);
 /* Copies blocks of the cache, all layers, keys and values: pairs[i] = {from, to},
- * device memory; a block that one pair writes is in no other. cache as in kv_init:
- * [L][2][num_blocks][K][16][D]. */
+ * device memory, at most 65535; a block that one pair writes is in no other. cache as
+ * in kv_init: [L][2][num_blocks][K][16][D]. */
 cudaError_t cuda_copy_blocks(const struct cuda_ctx *ctx, bf16_bits *cache, const int32_t *pairs,
                              int num_pairs, int num_layers, int64_t num_blocks,
                              int64_t block_elements);
