@@ -118,6 +118,29 @@ assert_rounded(const char *what, const float *got, const float *want, int64_t n,
     }
 }
 
+void
+assert_device_rounded(const char *what, const bf16_bits *got, const float *want, int64_t n,
+                      double slack, double floor)
+{
+    float *x = device_read_bf16(got, n);
+    assert_rounded(what, x, want, n, slack, floor);
+    free(x);
+}
+
+void
+assert_device_bits(const char *what, const bf16_bits *got, const float *want, int64_t n)
+{
+    bf16_bits *x = host_new((size_t)n * sizeof *x), bits;
+    device_read(x, got, (size_t)n * sizeof *x);
+    for (int64_t i = 0; i < n; i++) {
+        ref_set(DTYPE_BF16, &bits, 0, want[i]);
+        if (x[i] != bits)
+            ck_abort_msg("%s: element %lld is %.9g (%04x), not %.9g (%04x)", what, (long long)i,
+                         (double)ref_get(DTYPE_BF16, x, i), x[i], (double)want[i], bits);
+    }
+    free(x);
+}
+
 /* Fisher-Yates over the numbers 0..n-1. */
 static void
 shuffle(int32_t *x, int n, uint64_t seed)

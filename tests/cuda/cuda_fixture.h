@@ -46,6 +46,11 @@ float *random_bf16(uint64_t seed, int64_t n, float scale);
  */
 void assert_rounded(const char *what, const float *got, const float *want, int64_t n,
                     double slack, double floor);
+/* The same of n elements in device memory. */
+void assert_device_rounded(const char *what, const bf16_bits *got, const float *want, int64_t n,
+                           double slack, double floor);
+/* They are want[i], rounded, to the bit. */
+void assert_device_bits(const char *what, const bf16_bits *got, const float *want, int64_t n);
 
 /*
  * A batch in host memory: sequence s has seq_lens[s] tokens, of which the last
