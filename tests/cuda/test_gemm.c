@@ -1,122 +1,81 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The matrix products of the CUDA module. Most cases use small integers, whose
+ * The matrix products of the CUDA module: its kernels, and the plans that choose
+ * between them and cuBLASLt. Most cases use small integers, whose
  * sums are exact in float32 in any order, so that a wrong, missing or doubled
  * element of any slice shows as a difference; one case uses random numbers to
  * see that a row's bits do not depend on its company.
  */
-#include "kernels/cuda/kernels.h"
-#include "util/base.h"
+#include "kernels/cuda/gemm.h"
+#include "kernels/cuda/gemm_plan.h"
+#include "kernels/ops.h"
+#include "tests/cuda/cuda_fixture.h"
+#include "tests/ops/ref_ops.h"
 
-#include <check.h>
+#include <glob.h>
 #include <math.h>
 #include <string.h>
-
-#define CU(call) ck_assert_msg((call) == cudaSuccess, "%s", #call)
-
-static float
-float_of(bf16_bits b)
-{
-    uint32_t u = (uint32_t)b << 16;
-    float f;
-    memcpy(&f, &u, sizeof f);
-    return f;
-}
-
-/* to nearest, ties to even; no NaN here */
-static bf16_bits
-bf16_of(float f)
-{
-    uint32_t u;
-    memcpy(&u, &f, sizeof u);
-    return (bf16_bits)((u + 0x7fff + (u >> 16 & 1)) >> 16);
-}
-
-static uint32_t
-next_random(uint64_t *state)
-{
-    *state = *state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(*state >> 33);
-}
-
-/* What the numbers are: -2..2, or uniform in (-1, 1). */
-enum values { SMALL_INTEGERS, FRACTIONS };
-
-static bf16_bits *
-random_matrix(uint64_t seed, int64_t n, enum values values)
-{
-    bf16_bits *m = malloc((size_t)n * sizeof *m);
-    ck_assert_ptr_nonnull(m);
-    uint64_t state = seed;
-    for (int64_t i = 0; i < n; i++) {
-        uint32_t r = next_random(&state);
-        m[i] = bf16_of(values == SMALL_INTEGERS ? (float)(r % 5) - 2
-                                                : (float)r / 0x40000000 - 1);
-    }
-    return m;
-}
-
-static void *
-to_device(const void *data, size_t bytes)
-{
-    void *p;
-    CU(cudaMalloc(&p, bytes));
-    CU(cudaMemcpy(p, data, bytes, cudaMemcpyHostToDevice));
-    return p;
-}
+#include <sys/stat.h>
+#include <unistd.h>
 
 static struct cuda_ctx ctx;
+static void *workspace;
 
 static void
 open_device(void)
 {
-    int device;
-    CU(cudaGetDevice(&device));
-    CU(cudaStreamCreateWithFlags(&ctx.stream, cudaStreamNonBlocking));
-    CU(cudaDeviceGetAttribute(&ctx.num_sms, cudaDevAttrMultiProcessorCount, device));
-    ctx.pdl = 1;
+    ctx = ctx_open();
+    workspace = device_new(GEMM_WORKSPACE_BYTES);
 }
 
 static void
 close_device(void)
 {
-    CU(cudaStreamDestroy(ctx.stream));
+    ctx_close(&ctx);
+    device_free(workspace);
+}
+
+/* What the numbers are: -2..2, or of [-1, 1). */
+enum values { SMALL_INTEGERS, FRACTIONS };
+
+static float *
+random_matrix(uint64_t seed, int64_t n, enum values values)
+{
+    float *x = random_bf16(seed, n, 1);
+    for (int64_t i = 0; i < n && values == SMALL_INTEGERS; i++)
+        x[i] = roundf(x[i] * 2.4f);
+    return x;
 }
 
 /* One product on host and device. */
 struct product {
-    int M, N, K, out_f32;
-    bf16_bits *x, *w, *bias;          /* owned, host */
-    bf16_bits *dev_x, *dev_w, *dev_bias; /* owned, device */
-    void *dev_out;
-    void *out;
+    struct gemm_args args;   /* device memory, owned */
+    float *x, *w, *bias;     /* owned */
+    float *out;              /* owned; after product_read */
 };
 
 static void
-product_init(struct product *p, int M, int N, int K, int bias, int out_f32, enum values values)
+product_init(struct product *p, int M, int N, int K, bool bias, bool out_f32, enum values values)
 {
-    size_t out_bytes = (size_t)M * N * (out_f32 ? 4 : 2);
-    *p = (struct product){.M = M, .N = N, .K = K, .out_f32 = out_f32};
-    p->x = random_matrix(1, (int64_t)M * K, values);
-    p->w = random_matrix(2, (int64_t)N * K, values);
-    p->dev_x = to_device(p->x, (size_t)M * K * 2);
-    p->dev_w = to_device(p->w, (size_t)N * K * 2);
-    if (bias) {
-        p->bias = random_matrix(3, N, values);
-        p->dev_bias = to_device(p->bias, (size_t)N * 2);
-    }
-    CU(cudaMalloc(&p->dev_out, out_bytes));
-    p->out = malloc(out_bytes);
-    ck_assert_ptr_nonnull(p->out);
+    *p = (struct product){
+        .args = {.M = M, .N = N, .K = K, .out_f32 = out_f32},
+        .x = random_matrix(1, (int64_t)M * K, values),
+        .w = random_matrix(2, (int64_t)N * K, values),
+        .bias = bias ? random_matrix(3, N, values) : NULL,
+    };
+    p->args.x = device_bf16(p->x, (int64_t)M * K);
+    p->args.w = device_bf16(p->w, (int64_t)N * K);
+    p->args.bias = bias ? device_bf16(p->bias, N) : NULL;
+    p->args.out = device_new((size_t)M * N * (out_f32 ? sizeof(float) : sizeof(bf16_bits)));
 }
 
 static void
 product_release(struct product *p)
 {
-    CU(cudaFree(p->dev_x));
-    CU(cudaFree(p->dev_w));
-    CU(cudaFree(p->dev_bias));
-    CU(cudaFree(p->dev_out));
+    device_free(p->args.x);
+    device_free(p->args.w);
+    device_free(p->args.bias);
+    device_free(p->args.out);
     free(p->x);
     free(p->w);
     free(p->bias);
@@ -126,37 +85,40 @@ product_release(struct product *p)
 static void
 product_read(struct product *p)
 {
-    CU(cudaStreamSynchronize(ctx.stream));
-    CU(cudaMemcpy(p->out, p->dev_out, (size_t)p->M * p->N * (p->out_f32 ? 4 : 2),
-                  cudaMemcpyDeviceToHost));
+    int64_t n = (int64_t)p->args.M * p->args.N;
+    free(p->out);
+    if (!p->args.out_f32) {
+        p->out = device_read_bf16(p->args.out, n);
+        return;
+    }
+    p->out = malloc((size_t)n * sizeof *p->out);
+    ck_assert_ptr_nonnull(p->out);
+    device_read(p->out, p->args.out, (size_t)n * sizeof *p->out);
 }
 
 static double
 exact(const struct product *p, int m, int n)
 {
-    double sum = p->bias == NULL ? 0 : float_of(p->bias[n]);
-    for (int k = 0; k < p->K; k++)
-        sum += (double)float_of(p->x[(size_t)m * p->K + k]) *
-               float_of(p->w[(size_t)n * p->K + k]);
+    const float *x = p->x + (size_t)m * p->args.K, *w = p->w + (size_t)n * p->args.K;
+    double sum = p->bias == NULL ? 0 : (double)p->bias[n];
+    for (int k = 0; k < p->args.K; k++)
+        sum += (double)x[k] * (double)w[k];
     return sum;
 }
 
 /* Every element of an integer product is exact, or its one rounding. */
 static void
-assert_exact(const char *what, const struct product *p)
+assert_exact(const char *what, struct product *p)
 {
-    for (int m = 0; m < p->M; m++)
-        for (int n = 0; n < p->N; n++) {
-            float want = (float)exact(p, m, n), got;
-            size_t at = (size_t)m * p->N + n;
-            if (p->out_f32)
-                got = ((const float *)p->out)[at];
-            else {
-                got = float_of(((const bf16_bits *)p->out)[at]);
-                want = float_of(bf16_of(want));
-            }
-            ck_assert_msg(got == want, "%s: M %d N %d K %d: [%d, %d] is %g, not %g", what, p->M,
-                          p->N, p->K, m, n, (double)got, (double)want);
+    product_read(p);
+    for (int m = 0; m < p->args.M; m++)
+        for (int n = 0; n < p->args.N; n++) {
+            float want = (float)exact(p, m, n), got = p->out[(size_t)m * p->args.N + n];
+            if (!p->args.out_f32)
+                want = ref_round(DTYPE_BF16, want);
+            if (got != want)
+                ck_abort_msg("%s: M %d N %d K %d: [%d, %d] is %g, not %g", what, p->args.M,
+                             p->args.N, p->args.K, m, n, (double)got, (double)want);
         }
 }
 
@@ -164,12 +126,11 @@ typedef cudaError_t gemm_function(const struct cuda_ctx *, void *, const bf16_bi
                                   const bf16_bits *, const bf16_bits *, int, int, int, int);
 
 static void
-check_exact(const char *what, gemm_function *gemm, int M, int N, int K, int bias, int out_f32)
+check_exact(const char *what, gemm_function *gemm, int M, int N, int K, bool bias, bool out_f32)
 {
     struct product p;
     product_init(&p, M, N, K, bias, out_f32, SMALL_INTEGERS);
-    CU(gemm(&ctx, p.dev_out, p.dev_x, p.dev_w, p.dev_bias, M, N, K, out_f32));
-    product_read(&p);
+    CUDA_OK(gemm(&ctx, p.args.out, p.args.x, p.args.w, p.args.bias, M, N, K, out_f32));
     assert_exact(what, &p);
     product_release(&p);
 }
@@ -227,23 +188,24 @@ check_company(int N, int K)
     enum { MOST = 75 };
     static const int companies[] = {2, 8, 9, 17, 25, 32, 33, MOST};
     struct product p;
-    product_init(&p, MOST, N, K, 1, 1, FRACTIONS);
-    float *alone = malloc((size_t)MOST * N * sizeof *alone);
-    ck_assert_ptr_nonnull(alone);
+    product_init(&p, MOST, N, K, true, true, FRACTIONS);
+    const struct gemm_args *a = &p.args;
+    size_t out_bytes = (size_t)MOST * N * sizeof(float);
     for (int m = 0; m < MOST; m++)
-        CU(cuda_gemm_any(&ctx, (float *)p.dev_out + (size_t)m * N, p.dev_x + (size_t)m * K,
-                         p.dev_w, p.dev_bias, 1, N, K, 1));
+        CUDA_OK(cuda_gemm_any(&ctx, (float *)a->out + (size_t)m * N, a->x + (size_t)m * K, a->w,
+                              a->bias, 1, N, K, 1));
     product_read(&p);
-    memcpy(alone, p.out, (size_t)MOST * N * sizeof *alone);
     for (int m = 0; m < MOST; m += 37)
         for (int n = 0; n < N; n++) {
-            double want = exact(&p, m, n);
-            ck_assert_msg(fabs(alone[(size_t)m * N + n] - want) <= 2e-6 * sqrt(K) + 2e-6 * fabs(want),
-                          "[%d, %d] is %.9g, not %.9g", m, n, (double)alone[(size_t)m * N + n], want);
+            double want = exact(&p, m, n), got = (double)p.out[(size_t)m * N + n];
+            if (fabs(got - want) > 2e-6 * sqrt(K))
+                ck_abort_msg("K %d: [%d, %d] is %.9g, not %.9g", K, m, n, got, want);
         }
+    float *alone = p.out;
+    p.out = NULL;
     for (size_t i = 0; i < ARRAY_SIZE(companies); i++) {
-        CU(cudaMemsetAsync(p.dev_out, 0xff, (size_t)MOST * N * 4, ctx.stream));
-        CU(cuda_gemm_any(&ctx, p.dev_out, p.dev_x, p.dev_w, p.dev_bias, companies[i], N, K, 1));
+        CUDA_OK(cudaMemsetAsync(a->out, 0xff, out_bytes, ctx.stream));
+        CUDA_OK(cuda_gemm_any(&ctx, a->out, a->x, a->w, a->bias, companies[i], N, K, 1));
         product_read(&p);
         ck_assert_msg(memcmp(p.out, alone, (size_t)companies[i] * N * sizeof *alone) == 0,
                       "N %d K %d: a row among %d has other bits than alone", N, K, companies[i]);
@@ -257,6 +219,276 @@ START_TEST(test_any_row_has_the_same_bits_in_any_company)
     check_company(40, 4096);
     check_company(24, 1352);
     check_company(ctx.num_sms * 32, 328);
+}
+END_TEST
+
+static struct gemm_plans *
+new_plans(const char *cache_dir, bool deterministic)
+{
+    struct gemm_config config = {.workspace = workspace,
+                                 .workspace_bytes = GEMM_WORKSPACE_BYTES,
+                                 .deterministic = deterministic,
+                                 .cache_dir = cache_dir};
+    struct gemm_plans *plans;
+    struct error err;
+    ck_assert_msg(gemm_plans_new(&config, &plans, &err) == 0, "%s", err.text);
+    return plans;
+}
+
+static void
+check_run(struct gemm_plans *plans, int M, int N, int K, bool bias, bool out_f32)
+{
+    struct product p;
+    struct error err;
+    product_init(&p, M, N, K, bias, out_f32, SMALL_INTEGERS);
+    ck_assert_msg(gemm_run(plans, &ctx, &p.args, &err) == 0, "%s", err.text);
+    assert_exact("gemm_run", &p);
+    product_release(&p);
+}
+
+/* Both sides of the own kernel's limit; a bias that cuBLASLt does not know (with
+ * a float32 result). */
+START_TEST(test_run_any_rows_is_exact)
+{
+    static const int rows[] = {1, 32, 33, 64, 65, 100, 300};
+    struct gemm_plans *plans = new_plans(NULL, false);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        check_run(plans, rows[i], 48, 128, i % 2 == 0, false);
+        check_run(plans, rows[i], 24, 200, i % 2 == 1, true);
+    }
+    gemm_plans_free(plans);
+}
+END_TEST
+
+START_TEST(test_run_without_workspace_is_exact)
+{
+    struct gemm_plans *plans;
+    ck_assert_int_eq(gemm_plans_new(&(struct gemm_config){0}, &plans, NULL), 0);
+    check_run(plans, 40, 24, 64, true, false);
+    gemm_plans_free(plans);
+}
+END_TEST
+
+START_TEST(test_run_odd_widths_are_refused)
+{
+    struct gemm_plans *plans = new_plans(NULL, false);
+    struct gemm_args narrow = {.M = 1, .N = 12, .K = 64}, odd = {.M = 1, .N = 16, .K = 60};
+    struct gemm_args none = {.N = 16, .K = 64};
+    struct error err;
+    ck_assert_int_eq(gemm_run(plans, &ctx, &narrow, &err), ERR_UNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(err.text, "[64, 12]"));
+    ck_assert_int_eq(gemm_run(plans, &ctx, &odd, &err), ERR_UNSUPPORTED);
+    ck_assert_int_eq(gemm_run(plans, &ctx, &none, &err), 0);
+    gemm_plans_free(plans);
+}
+END_TEST
+
+START_TEST(test_run_deterministic_row_has_the_same_bits_in_any_company)
+{
+    struct gemm_plans *plans = new_plans(NULL, true);
+    struct product p;
+    product_init(&p, 70, 40, 1352, true, false, FRACTIONS);
+    ck_assert_int_eq(gemm_run(plans, &ctx, &p.args, NULL), 0);
+    product_read(&p);
+    float *all = p.out;
+    p.out = NULL;
+    p.args.M = 1;
+    for (int m = 0; m < 70; m++, p.args.x += p.args.K) {
+        ck_assert_int_eq(gemm_run(plans, &ctx, &p.args, NULL), 0);
+        product_read(&p);
+        ck_assert_mem_eq(p.out, all + (size_t)m * p.args.N, (size_t)p.args.N * sizeof *all);
+    }
+    p.args.x -= 70 * p.args.K;
+    free(all);
+    product_release(&p);
+    gemm_plans_free(plans);
+}
+END_TEST
+
+/* Planned while it is recorded, then replayed with other contents of x. */
+START_TEST(test_run_recorded_reads_what_is_there_at_replay)
+{
+    struct gemm_plans *plans = new_plans(NULL, false);
+    struct product few, many;
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    product_init(&few, 5, 56, 320, true, false, SMALL_INTEGERS);
+    product_init(&many, 50, 24, 56, false, true, SMALL_INTEGERS);
+    CUDA_OK(cudaStreamBeginCapture(ctx.stream, cudaStreamCaptureModeThreadLocal));
+    ck_assert_int_eq(gemm_run(plans, &ctx, &few.args, NULL), 0);
+    ck_assert_int_eq(gemm_run(plans, &ctx, &many.args, NULL), 0);
+    CUDA_OK(cudaStreamEndCapture(ctx.stream, &graph));
+    CUDA_OK(cudaGraphInstantiate(&exec, graph, 0));
+    CUDA_OK(cudaGraphDestroy(graph));
+    for (int replay = 0; replay < 3; replay++) {
+        struct product *both[] = {&few, &many};
+        for (int i = 0; i < 2; i++) {
+            int64_t n = (int64_t)both[i]->args.M * both[i]->args.K;
+            free(both[i]->x);
+            both[i]->x = random_matrix((uint64_t)(10 + replay), n, SMALL_INTEGERS);
+            bf16_bits *fresh = device_bf16(both[i]->x, n);
+            CUDA_OK(cudaMemcpyAsync((void *)(uintptr_t)both[i]->args.x, fresh,
+                                    (size_t)n * sizeof *fresh, cudaMemcpyDeviceToDevice,
+                                    ctx.stream));
+            CUDA_OK(cudaStreamSynchronize(ctx.stream));
+            device_free(fresh);
+        }
+        CUDA_OK(cudaGraphLaunch(exec, ctx.stream));
+        assert_exact("replay", &few);
+        assert_exact("replay", &many);
+    }
+    CUDA_OK(cudaGraphExecDestroy(exec));
+    product_release(&few);
+    product_release(&many);
+    gemm_plans_free(plans);
+}
+END_TEST
+
+/* ---- plans that are measured and kept ------------------------------------ */
+
+static char cache[] = "/tmp/llmd-gemm-XXXXXX";
+
+static void
+open_cache(void)
+{
+    open_device();
+    strcpy(cache + strlen(cache) - 6, "XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(cache));
+}
+
+/* The one file of the cache, or "". */
+static void
+cache_file(char *ret, size_t bytes)
+{
+    char pattern[64];
+    glob_t found;
+    snprintf(pattern, sizeof pattern, "%s/*", cache);
+    int e = glob(pattern, 0, NULL, &found);
+    snprintf(ret, bytes, "%s", e == 0 ? found.gl_pathv[0] : "");
+    ck_assert(e == GLOB_NOMATCH || found.gl_pathc == 1);
+    globfree(&found);
+}
+
+static void
+close_cache(void)
+{
+    char path[256];
+    cache_file(path, sizeof path);
+    unlink(path);
+    ck_assert_int_eq(rmdir(cache), 0);
+    close_device();
+}
+
+/* Measures [up to 40 rows, 200] . [48, 200]^T with three layers' weights. */
+static void
+tune(struct gemm_plans *plans)
+{
+    struct product p;
+    struct error err;
+    product_init(&p, 40, 48 * 3, 200, true, false, FRACTIONS);
+    const bf16_bits *layers[] = {p.args.w, p.args.w + 48 * 200, p.args.w + 2 * 48 * 200};
+    struct gemm_tuned_product product = {.weights = layers, .num_weights = 3, .N = 48, .K = 200,
+                                         .bias = p.args.bias, .max_rows = 40};
+    struct gemm_tuning tuning = {&product, 1, p.args.x, p.args.out};
+    ck_assert_msg(gemm_plans_tune(plans, &ctx, &tuning, &err) == 0, "%s", err.text);
+    product_release(&p);
+}
+
+static ino_t
+inode_of(const char *path)
+{
+    struct stat info;
+    ck_assert_int_eq(stat(path, &info), 0);
+    return info.st_ino;
+}
+
+/* The table in the cache's file: one shape, all buckets up to 48 measured. */
+static void
+load_cache(const char *path, struct gemm_table *ret, char *ret_device, size_t bytes)
+{
+    FILE *f = fopen(path, "r");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_ptr_nonnull(fgets(ret_device, (int)bytes, f));
+    ck_assert_ptr_nonnull(fgets(ret_device, (int)bytes, f));
+    fclose(f);
+    ret_device[strcspn(ret_device, "\n")] = '\0';
+    *ret = (struct gemm_table){0};
+    ck_assert_int_eq(gemm_table_load(ret, path, ret_device, NULL), 0);
+    ck_assert_int_eq(ret->num_entries, 1);
+    for (int b = 0; b < GEMM_NUM_BUCKETS; b++)
+        ck_assert(ret->entries[0].plans[b].measured == (b <= gemm_bucket(40)));
+}
+
+START_TEST(test_tune_keeps_plans_between_runs)
+{
+    char path[256], device[256];
+    struct gemm_table table;
+    struct gemm_plans *plans = new_plans(cache, false);
+    tune(plans);
+    check_run(plans, 40, 48, 200, true, false);
+    gemm_plans_free(plans);
+    cache_file(path, sizeof path);
+    load_cache(path, &table, device, sizeof device);
+    gemm_table_release(&table);
+    ino_t first = inode_of(path);
+
+    plans = new_plans(cache, false);
+    tune(plans); /* finds all measured: the file stays */
+    ck_assert_uint_eq(inode_of(path), first);
+    for (int M = 1; M <= 48; M += 9)
+        check_run(plans, M, 48, 200, true, false);
+    gemm_plans_free(plans);
+}
+END_TEST
+
+START_TEST(test_tune_damaged_file_is_measured_again)
+{
+    char path[256], device[256];
+    struct gemm_table table;
+    struct gemm_plans *plans = new_plans(cache, false);
+    tune(plans);
+    gemm_plans_free(plans);
+    cache_file(path, sizeof path);
+    ck_assert_int_eq(truncate(path, 100), 0);
+    plans = new_plans(cache, false);
+    check_run(plans, 40, 48, 200, true, false);
+    tune(plans);
+    gemm_plans_free(plans);
+    load_cache(path, &table, device, sizeof device);
+    gemm_table_release(&table);
+}
+END_TEST
+
+/* Sound files whose plans cannot be carried out: an algorithm that cuBLASLt does
+ * not take, and one that needs more workspace than there is. */
+START_TEST(test_run_plan_that_fails_is_replaced)
+{
+    char path[256], device[256];
+    struct gemm_table table;
+    struct gemm_plans *plans = new_plans(cache, false);
+    tune(plans);
+    gemm_plans_free(plans);
+    cache_file(path, sizeof path);
+    load_cache(path, &table, device, sizeof device);
+    for (int b = 0; b <= gemm_bucket(40); b++)
+        table.entries[0].plans[b] = (struct gemm_plan){
+            .kind = GEMM_CUBLASLT, .measured = true, .algo = {0xbad},
+            .workspace_bytes = b % 2 == 0 ? 0 : GEMM_WORKSPACE_BYTES + 1};
+    ck_assert_int_eq(gemm_table_save(&table, path, device, NULL), 0);
+    gemm_table_release(&table);
+    plans = new_plans(cache, false);
+    for (int M = 1; M <= 40; M += 13)
+        check_run(plans, M, 48, 200, true, false);
+    gemm_plans_free(plans);
+}
+END_TEST
+
+START_TEST(test_tune_without_a_place_for_the_file_goes_on)
+{
+    struct gemm_plans *plans = new_plans("/nonexistent", false);
+    tune(plans);
+    check_run(plans, 33, 48, 200, true, false);
+    gemm_plans_free(plans);
 }
 END_TEST
 
@@ -278,6 +510,23 @@ main(void)
     tcase_add_test(kernels, test_any_many_rows_are_exact);
     tcase_add_test(kernels, test_any_row_has_the_same_bits_in_any_company);
     suite_add_tcase(suite, kernels);
+    TCase *plans = tcase_create("plans");
+    tcase_set_timeout(plans, 600);
+    tcase_add_checked_fixture(plans, open_device, close_device);
+    tcase_add_test(plans, test_run_any_rows_is_exact);
+    tcase_add_test(plans, test_run_without_workspace_is_exact);
+    tcase_add_test(plans, test_run_odd_widths_are_refused);
+    tcase_add_test(plans, test_run_deterministic_row_has_the_same_bits_in_any_company);
+    tcase_add_test(plans, test_run_recorded_reads_what_is_there_at_replay);
+    suite_add_tcase(suite, plans);
+    TCase *files = tcase_create("files");
+    tcase_set_timeout(files, 600);
+    tcase_add_checked_fixture(files, open_cache, close_cache);
+    tcase_add_test(files, test_tune_keeps_plans_between_runs);
+    tcase_add_test(files, test_tune_damaged_file_is_measured_again);
+    tcase_add_test(files, test_run_plan_that_fails_is_replaced);
+    tcase_add_test(files, test_tune_without_a_place_for_the_file_goes_on);
+    suite_add_tcase(suite, files);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);
     srunner_run_all(runner, CK_ENV);
