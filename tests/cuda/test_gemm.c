@@ -344,6 +344,31 @@ START_TEST(test_run_recorded_reads_what_is_there_at_replay)
 }
 END_TEST
 
+/* A product of the product before it, launched while that one may still run: few
+ * rows by the own kernel, more by cuBLASLt. Sums stay below 2^8, exact in bf16. */
+START_TEST(test_run_chain_waits_for_the_product_before)
+{
+    static const int rows[] = {3, 32, 40};
+    struct gemm_plans *plans = new_plans(NULL, false);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct product first, second;
+        product_init(&first, rows[i], 136, 24, false, false, SMALL_INTEGERS);
+        product_init(&second, rows[i], 40, 136, true, true, SMALL_INTEGERS);
+        device_free(second.args.x);
+        second.args.x = first.args.out;
+        ck_assert_int_eq(gemm_run(plans, &ctx, &first.args, NULL), 0);
+        ck_assert_int_eq(gemm_run(plans, &ctx, &second.args, NULL), 0);
+        assert_exact("first", &first);
+        memcpy(second.x, first.out, (size_t)rows[i] * 136 * sizeof *second.x);
+        assert_exact("second", &second);
+        second.args.x = NULL;
+        product_release(&first);
+        product_release(&second);
+    }
+    gemm_plans_free(plans);
+}
+END_TEST
+
 /* ---- plans that are measured and kept ------------------------------------ */
 
 static char cache[] = "/tmp/llmd-gemm-XXXXXX";
@@ -518,6 +543,7 @@ main(void)
     tcase_add_test(plans, test_run_odd_widths_are_refused);
     tcase_add_test(plans, test_run_deterministic_row_has_the_same_bits_in_any_company);
     tcase_add_test(plans, test_run_recorded_reads_what_is_there_at_replay);
+    tcase_add_test(plans, test_run_chain_waits_for_the_product_before);
     suite_add_tcase(suite, plans);
     TCase *files = tcase_create("files");
     tcase_set_timeout(files, 600);
