@@ -161,6 +161,7 @@ __device__ __forceinline__ void
 init_rows(const prefill_work &w, prefill_rows<Cut> &r)
 {
     int m = threadIdx.x / 32 * Cut::warp_rows, end = min(m + Cut::warp_rows, w.num_packed);
+    /* the shuffles tell the compiler that these are the same in all lanes */
     r.first = __shfl_sync(ALL_LANES, w.tile.position + row_of(w, m), 0);
     r.last = __shfl_sync(ALL_LANES, m < end ? w.tile.position + row_of(w, end - 1) : -1, 0);
 #pragma unroll

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define MAX_SEQS 8
+#define MAX_KEYS 8192   /* that a row sees */
 #define NO_PAGE 0x40000000
 
 /* The rows of one sequence in a launch: positions [position, position + rows). */
@@ -49,6 +50,13 @@ static const struct geometry edges[] = {
     {"window 1", {6, 2, 64, 0.125f, 0, 1}, 2},
     {"window 16, soft cap 5", {6, 2, 64, 0.125f, 5, 16}, 8},
     {"equal scores", {4, 2, 64, 0.125f, 0, 0}, 0},
+};
+
+/* The real window of Gemma 2, and a long context without one. */
+static const struct geometry longest[] = {
+    {"window 4096 on 256", {2, 1, 256, 1.0f / 16, 50, 4096}, 16},
+    {"window 4096", {4, 2, 128, 1.0f / 12, 50, 4096}, 16},
+    {"no window", {4, 1, 128, 0.08838835f, 0, 0}, 2},
 };
 
 /* What the tests share about some sequences: inputs by sequence and position. */
@@ -156,8 +164,9 @@ make_qkv(const struct rig *rig, const struct part *parts, int num_rows)
 static const int32_t *
 make_tables(const struct rig *rig, const struct part *parts)
 {
-    int32_t tables[MAX_SEQS * 128];
-    ck_assert_int_le(rig->num_seqs * rig->stride, (int)ARRAY_SIZE(tables));
+    size_t bytes = (size_t)(rig->num_seqs * rig->stride) * sizeof(int32_t);
+    int32_t *tables = malloc(bytes);
+    ck_assert_ptr_nonnull(tables);
     for (int i = 0; i < rig->num_seqs; i++) {
         int window = rig->shape.window, end = parts[i].position + parts[i].rows;
         int first = window > 0 ? MAX(0, parts[i].position - window + 1) : 0;
@@ -167,7 +176,9 @@ make_tables(const struct rig *rig, const struct part *parts)
             tables[i * rig->stride + j] = seen ? page_of(rig, i, j) : NO_PAGE;
         }
     }
-    return device_copy(tables, (size_t)(rig->num_seqs * rig->stride) * sizeof tables[0]);
+    const int32_t *p = device_copy(tables, bytes);
+    free(tables);
+    return p;
 }
 
 static struct step_ints
@@ -201,10 +212,31 @@ make_ints(const struct rig *rig, const struct part *parts, int tile_rows, int *r
     };
 }
 
+/* Records what is enqueued from here on. */
+static void
+record_begin(const struct cuda_ctx *ctx)
+{
+    CUDA_OK(cudaStreamBeginCapture(ctx->stream, cudaStreamCaptureModeGlobal));
+}
+
+/* Runs the recording. */
+static void
+record_end(const struct cuda_ctx *ctx)
+{
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    CUDA_OK(cudaStreamEndCapture(ctx->stream, &graph));
+    CUDA_OK(cudaGraphInstantiate(&exec, graph, 0));
+    CUDA_OK(cudaGraphLaunch(exec, ctx->stream));
+    CUDA_OK(cudaStreamSynchronize(ctx->stream));
+    CUDA_OK(cudaGraphExecDestroy(exec));
+    CUDA_OK(cudaGraphDestroy(graph));
+}
+
 /* One launch over parts[num_seqs] of the sequences, in tiles of tile_rows. Returns
  * the rows' outputs, [rows, num_heads, D]. */
 static float *
-run(const struct rig *rig, const struct part *parts, int tile_rows)
+run(const struct rig *rig, const struct part *parts, int tile_rows, bool recorded)
 {
     int num_rows = 0, num_tiles;
     for (int i = 0; i < rig->num_seqs; i++)
@@ -215,7 +247,11 @@ run(const struct rig *rig, const struct part *parts, int tile_rows)
     bf16_bits *qkv = make_qkv(rig, parts, num_rows);
     bf16_bits *out = device_new((size_t)n * sizeof *out);
     struct step_ints ints = make_ints(rig, parts, tile_rows, &num_tiles);
+    if (recorded)
+        record_begin(&ctx);
     CUDA_OK(cuda_attention_prefill(&ctx, out, qkv, &kv, &ints, num_tiles, &rig->shape));
+    if (recorded)
+        record_end(&ctx);
     float *got = device_read_bf16(out, n);
     device_free(ints.header);
     device_free(ints.block_tables);
@@ -248,7 +284,7 @@ attend(const struct rig *rig, int seq, int position, int head, double *ret, doub
     int D = s->head_dim, K = s->num_kv_heads, kv_head = head / (s->num_heads / K);
     int first = s->window > 0 ? MAX(0, position - s->window + 1) : 0;
     const float *q = rig->q[seq] + ((int64_t)position * s->num_heads + head) * D;
-    double p[2048], max = -INFINITY, sum = 0;
+    double p[MAX_KEYS], max = -INFINITY, sum = 0;
     ck_assert_int_lt(position - first, (int)ARRAY_SIZE(p));
     for (int key = first; key <= position; key++) {
         double x = dot(q, rig->k[seq] + ((int64_t)key * K + kv_head) * D, D) * (double)s->scale;
@@ -304,13 +340,14 @@ assert_attention(const char *name, const struct rig *rig, const struct part *par
 }
 
 static void
-check_parts(const struct geometry *g, const struct part *parts, int num_seqs, int tile_rows)
+check_parts(const struct geometry *g, const struct part *parts, int num_seqs, bool recorded)
 {
+    int tile_rows = cuda_prefill_tile_rows(&g->shape);
     int lens[MAX_SEQS];
     for (int i = 0; i < num_seqs; i++)
         lens[i] = parts[i].position + parts[i].rows;
     struct rig rig = rig_open(g, lens, num_seqs);
-    float *got = run(&rig, parts, tile_rows);
+    float *got = run(&rig, parts, tile_rows, recorded);
     assert_attention(g->name, &rig, parts, got);
     free(got);
     rig_close(&rig);
@@ -321,7 +358,7 @@ START_TEST(test_prefill_models_match_reference)
     static const struct part parts[] = {{0, 70}, {1, 13}, {15, 1},  {16, 33},
                                         {63, 2}, {100, 40}, {1000, 3}};
     const struct geometry *g = &models[_i];
-    check_parts(g, parts, ARRAY_SIZE(parts), cuda_prefill_tile_rows(&g->shape));
+    check_parts(g, parts, ARRAY_SIZE(parts), false);
 }
 END_TEST
 
@@ -329,17 +366,31 @@ START_TEST(test_prefill_edges_match_reference)
 {
     static const struct part parts[] = {{0, 1}, {0, 17}, {31, 130}, {64, 64}, {127, 2}};
     const struct geometry *g = &edges[_i];
-    check_parts(g, parts, ARRAY_SIZE(parts), cuda_prefill_tile_rows(&g->shape));
+    check_parts(g, parts, ARRAY_SIZE(parts), false);
 }
 END_TEST
 
-/* The last rows of a tile see hardly any key of its first key tiles. */
+START_TEST(test_prefill_long_contexts_match_reference)
+{
+    static const struct part parts[] = {{4090, 20}, {7000, 3}};
+    check_parts(&longest[_i], parts, ARRAY_SIZE(parts), false);
+}
+END_TEST
+
+START_TEST(test_prefill_recorded_matches_reference)
+{
+    static const struct part parts[] = {{0, 20}, {33, 40}};
+    check_parts(&edges[_i], parts, ARRAY_SIZE(parts), true);
+}
+END_TEST
+
+/* The last rows of a tile see no key of its first key tiles. */
 START_TEST(test_prefill_window_smaller_than_a_tile_of_queries)
 {
     static const struct part parts[] = {{0, 128}, {200, 128}, {77, 100}};
     for (int window = 1; window < 128; window = 3 * window + 1) {
         struct geometry g = {"window", {1, 1, 64, 0.125f, 0, window}, 2};
-        check_parts(&g, parts, ARRAY_SIZE(parts), 128);
+        check_parts(&g, parts, ARRAY_SIZE(parts), false);
     }
 }
 END_TEST
@@ -372,7 +423,7 @@ run_chunks(const struct rig *rig, int chunk, int tile_rows)
     ck_assert_ptr_nonnull(all);
     for (int at = 0; at < len; at += chunk) {
         struct part part = {at, MIN(chunk, len - at)};
-        float *rows = run(rig, &part, tile_rows);
+        float *rows = run(rig, &part, tile_rows, false);
         memcpy(all + (size_t)at * width, rows, (size_t)part.rows * width * sizeof *all);
         free(rows);
     }
@@ -419,6 +470,9 @@ make_suite(void)
     tcase_add_test(t, test_prefill_tile_rows_fill_the_block);
     tcase_add_loop_test(t, test_prefill_models_match_reference, 0, ARRAY_SIZE(models));
     tcase_add_loop_test(t, test_prefill_edges_match_reference, 0, ARRAY_SIZE(edges));
+    tcase_add_loop_test(t, test_prefill_long_contexts_match_reference, 0,
+                         ARRAY_SIZE(longest));
+    tcase_add_loop_test(t, test_prefill_recorded_matches_reference, 0, ARRAY_SIZE(edges));
     tcase_add_test(t, test_prefill_window_smaller_than_a_tile_of_queries);
     tcase_add_loop_test(t, test_prefill_any_cut_gives_the_same_bits, 0, ARRAY_SIZE(chunked));
     suite_add_tcase(suite, t);
