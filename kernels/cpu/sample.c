@@ -334,6 +334,8 @@ draw_token(const struct cpu_kernels *k, const struct sample_row *r, float *z, in
         return k->row_find(z, n, max);
     k->row_divide(z, n, r->temperature);
     max = k->row_max(z, n);
+    if (max == -INFINITY)
+        return fallback_token(r, n);   /* the division left nothing finite */
     struct cut cut = find_cut(k, r, z, n, max, list);
     /* the likeliest first: groups far below what it draws are passed over */
     int64_t begin = k->row_find(z, n, max) / DRAW_ALIGN * DRAW_ALIGN;

@@ -360,7 +360,7 @@ START_TEST(test_sample_bad_numbers_do_no_harm)
     float lp[5], x[V], bias[] = {1, 1, 1};
     for (int i = 0; i < V; i++)
         everything[i] = i;
-    for (int kind = 0; kind < 8; kind++) {
+    for (int kind = 0; kind < 9; kind++) {
         for (int filter = 0; filter < 6; filter++) {
             for (int i = 0; i < V; i++)
                 x[i] = kind == 0   ? NAN
@@ -369,6 +369,7 @@ START_TEST(test_sample_bad_numbers_do_no_harm)
                        : kind == 3 ? (i == 60 ? 1.0f : NAN)
                        : kind == 4 ? (i % 2 ? 3e38f : -3e38f)
                        : kind == 5 ? (i == 7 ? INFINITY : 0)
+                       : kind == 8 ? -3e38f
                                    : 0.0f;
             struct sample_row row = plain_row(filter == 0 ? 0 : kind == 6 ? 1e-30f : 0.5f, 3);
             row.top_k = filter == 2 ? 3 : 0;
@@ -379,9 +380,13 @@ START_TEST(test_sample_bad_numbers_do_no_harm)
             row.num_prompt = row.num_output = row.num_bias = 3;
             row.bias_values = bias;
             row.presence_penalty = 1;
+            if (kind == 8 && filter > 0)   /* nothing is finite after the division */
+                row.temperature = 0.1f;
             if (kind == 7) {
                 row.banned_ids = everything;
                 row.num_banned = V;
+            }
+            if (kind >= 7) {
                 row.allowed_ids = allowed;
                 row.num_allowed = 2;
             }
@@ -397,7 +402,7 @@ START_TEST(test_sample_bad_numbers_do_no_harm)
                 ck_assert_int_eq(result.token, 60);
             if (kind == 5)
                 ck_assert_int_eq(result.token, 7);
-            if (kind == 7)
+            if (kind >= 7)
                 ck_assert_int_eq(result.token, 40);
         }
     }
