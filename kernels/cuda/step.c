@@ -29,8 +29,8 @@ static int
 init_recorded(struct device *dev, struct error *err)
 {
     int most = MIN(dev->options.max_seqs, dev->options.max_tokens), n = 0;
-    if (dev->options.enforce_eager)
-        return 0;
+    if (dev->options.enforce_eager || dev->options.deterministic)
+        return 0; /* tiles are no part of a recorded step */
     for (int size = 1; size < most; size = next_size(size))
         n++;
     dev->recorded = calloc((size_t)n + 1, sizeof *dev->recorded);

@@ -104,6 +104,15 @@ fill_tokens(char *block, const struct block_layout *l, const struct batch *b, in
     }
 }
 
+/* Rows that decode have a kernel of their own, whose sums are in another order
+ * than those of a row that prefills. A deterministic device has only the latter,
+ * so that a token computed anew after a preemption gets the same bits. */
+static bool
+decodes(const struct device *dev, int q_len)
+{
+    return q_len == 1 && !dev->options.deterministic;
+}
+
 /* The parts of one sequence's decode row; a function of its length alone. */
 static int
 add_items(const struct device *dev, struct decode_item *items, int row, int seq, int num_keys,
@@ -137,7 +146,7 @@ fill_items(const struct device *dev, struct decode_item *items, const struct bat
     int n = 0, partial = 0;
     for (int s = 0; s < b->num_seqs; s++) {
         int row = b->cu_seqlens_q[s];
-        if (b->cu_seqlens_q[s + 1] - row == 1)
+        if (decodes(dev, b->cu_seqlens_q[s + 1] - row))
             n += add_items(dev, items + n, row, s, b->seq_lens[s], window, &partial);
     }
     return n;
@@ -149,7 +158,7 @@ block_count_tiles(const struct device *dev, const struct batch *b)
     int n = 0;
     for (int s = 0; s < b->num_seqs; s++) {
         int q_len = b->cu_seqlens_q[s + 1] - b->cu_seqlens_q[s];
-        if (q_len > 1)
+        if (q_len > 0 && !decodes(dev, q_len))
             n += CEIL_DIV(q_len, dev->tile_rows);
     }
     return n;
@@ -162,7 +171,7 @@ fill_tiles(const struct device *dev, struct prefill_tile *tiles, const struct ba
     int n = 0;
     for (int s = 0; s < b->num_seqs; s++) {
         int row = b->cu_seqlens_q[s], q_len = b->cu_seqlens_q[s + 1] - row;
-        if (q_len <= 1)
+        if (q_len == 0 || decodes(dev, q_len))
             continue;
         for (int i = 0; i < q_len; i += dev->tile_rows) {
             tiles[n++] = (struct prefill_tile){
