@@ -93,10 +93,12 @@ load_page(bf16_bits *tile, const bf16_bits *page, int first, int last, int lane)
     static_assert(chunks <= 32 && (chunks & (chunks - 1)) == 0, "passes are whole rows");
     const int row = lane / chunks, chunk = lane % chunks;
     const uint32_t num_valid = max(last - first, 0);
+    const bf16_bits *from = opaque(page + lane * 8);
+    bf16_bits *to = opaque(tile + row * D);
 #pragma unroll
     for (int i = 0; i < CUDA_PAGE_TOKENS / rows; i++) {
         int swizzled = chunk ^ row ^ (i * rows & 7); /* row < rows: no carry */
-        cp_async_16(tile + (i * rows + row) * D + swizzled * 8, page + i * 256 + lane * 8,
+        cp_async_16(to + swizzled * 8 + i * rows * D, from + i * 256,
                     (uint32_t)(i * rows + row - first) < num_valid);
     }
 }

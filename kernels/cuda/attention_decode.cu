@@ -240,19 +240,19 @@ merge_warps(const struct attention_params &p, float *partials, const struct deco
     }
 }
 
-/* True in the block that counts in the last part; all the parts' sums are then
- * visible to it. The counter is zero again for the next launch. */
+/* True in the block that counts in the last part; what all of them wrote is then
+ * visible to its threads. The counter is zero again for the next launch. */
 __device__ __forceinline__ bool
 count_part_in(uint32_t *counter, int num_splits)
 {
     __shared__ bool last;
-    __threadfence();
     __syncthreads();
     if (threadIdx.x == 0) {
+        __threadfence(); /* after the block's sums, which the barrier put before it */
         last = atomicAdd(counter, 1) == (uint32_t)num_splits - 1;
+        __threadfence(); /* before any part is read */
         if (last)
             *counter = 0;
-        __threadfence();
     }
     __syncthreads();
     return last;

@@ -148,4 +148,15 @@ warp_max(float x)
     return x;
 }
 
+/* The same pointer, its making hidden from the compiler, which would otherwise
+ * merge constant distances into the low bits that it knows to be zero and compute
+ * every address anew where an immediate offset does. */
+template <typename T>
+__device__ __forceinline__ T *
+opaque(T *p)
+{
+    asm("" : "+l"(p));
+    return p;
+}
+
 #endif
