@@ -216,6 +216,7 @@ paged_upload(struct paged *p, const struct cuda_ctx *ctx)
         [STEP_NUM_PREFILL_TILES] = p->num_tiles,
     };
     upload(p->ints.header, header, sizeof header, ctx);
+    upload(p->ints.seq_lens, p->seq_lens, (size_t)p->num_seqs * sizeof *p->seq_lens, ctx);
     upload(p->ints.decode_items, p->items, (size_t)p->num_items * sizeof *p->items, ctx);
     upload(p->ints.prefill_tiles, p->tiles, (size_t)p->num_tiles * sizeof *p->tiles, ctx);
     CUDA_OK(cudaStreamSynchronize(ctx->stream));

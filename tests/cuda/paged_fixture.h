@@ -48,7 +48,7 @@ void paged_add_items(struct paged *p, int s, int first_key, int split_keys);
 void paged_add_tiles(struct paged *p, int s);
 /* No items, no tiles. */
 void paged_clear(struct paged *p);
-/* Items and tiles to the device, on the context's stream. */
+/* Lengths, items and tiles to the device, on the context's stream. */
 void paged_upload(struct paged *p, const struct cuda_ctx *ctx);
 
 /* Bits that no kernel writes, in all rows of out. */

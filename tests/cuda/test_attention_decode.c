@@ -258,9 +258,11 @@ START_TEST(test_decode_recorded_launch_follows_the_items)
     CUDA_OK(cudaGraphInstantiate(&exec, graph, 0));
     for (int step = 0; step < 4; step++) {
         paged_clear(&p);
-        for (int s = 0; s < p.num_seqs; s++)
+        for (int s = 0; s < p.num_seqs; s++) {
+            p.seq_lens[s] = MAX(1, lengths[s] - 13 * step);
             if (step > 0 && s % step == 0)
                 paged_add_items(&p, s, 0, 64 * step);
+        }
         paged_upload(&p, &ctx);
         paged_wipe(&p, &ctx);
         CUDA_OK(cudaGraphLaunch(exec, ctx.stream));
