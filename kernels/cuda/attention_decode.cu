@@ -4,52 +4,55 @@
  * head of one decode item: the head's G <= 16 query heads are the 16 rows of the
  * products, so that each key and value is read once for all of them.
  *
- * The four warps share nothing while they read: warp w takes the pages w, w + 4,
- * ... of the item. Pages arrive by cp.async in the warp's own ring of three
- * slots, keys and values in turn; a step is
+ * The W warps share nothing while they read: warp w takes the pages w, w + W, ...
+ * of the item. Pages arrive by cp.async in the warp's own ring of N slots, keys
+ * and values in turn; a step is
  *
- *     wait for the oldest copy; __syncwarp; start the copy two steps ahead into
+ *     wait for the oldest copy; __syncwarp; start the copy N - 1 steps ahead into
  *     the slot just left; use the oldest: scores and softmax, or values
  *
- * so two pages' halves are under way per warp at any time and no block barrier
- * stands in the loop. At the item's end the warps' sums meet in the ring's
- * memory and are added in the order of the warps. Parts of a split sequence go
- * to `partials`, unnormalised; the block that counts the last part in adds them
- * in the order of the splits, so the result knows nothing of who came last.
+ * so N - 1 slots are under way per warp at any time and no block barrier stands in
+ * the loop. At the item's end the warps' sums meet in the rings' memory and are
+ * added in the order of the warps. Parts of a split sequence go to `partials`,
+ * unnormalised; the block that counts the last part in adds them in the order of
+ * the splits, so the result knows nothing of who came last.
  *
- * Shared memory of a block: queries [16][D], rings [4 warps][3][16][D] (later
- * [4][16][D + 8] floats: rows 8 banks apart), statistics [4][16] float2.
+ * Shared memory of a block: queries [16][D], rings [W][N][16][D] (later, in each
+ * ring, sums [16][D + 8] of float: neighbouring rows 8 banks apart), statistics
+ * [W][16] of float2.
  *
- *     D     shared memory   blocks an SM   under way an SM
- *     64    26.5 KB         5              4 warps x 2 x 2 KB x 5 =  80 KB
- *     128   52.5 KB         4              4 warps x 2 x 4 KB x 4 = 128 KB
- *     256   104.5 KB        2              4 warps x 2 x 8 KB x 2 = 128 KB
+ *     D    W  N  shared memory  under way a block  blocks an SM  under way an SM
+ *     64   8  4  67.0 KB        48 KB              2              96 KB
+ *     128  8  3  101.0 KB       64 KB              2             128 KB
+ *     256  4  3  104.5 KB       64 KB              2             128 KB
  *
- * Latency of HBM asks for some 40 KB an SM; the rest covers the blocks that are
- * between two items (item, block table and first page are three dependent
- * reads). The grid is persistent: as many blocks as are resident.
+ * One block alone keeps as many bytes under way as the latency of HBM asks for
+ * (some 40 KB an SM): that serves small batches. The second works while the
+ * first is between two items: item, block table and first page are three
+ * dependent reads, then come the merges. The grid is persistent: as many blocks
+ * as are resident.
  */
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/launch.cuh"
 
-#define DECODE_WARPS 4
-#define DECODE_SLOTS 3
-
 template <int D>
 struct decode_layout {
-    static constexpr int blocks_per_sm = D == 64 ? 5 : D == 128 ? 4 : 2;
+    static constexpr int blocks_per_sm = 2;
+    static constexpr int warps = D == 256 ? 4 : 8;
+    static constexpr int threads = warps * 32;
+    static constexpr int num_slots = D == 64 ? 4 : 3;
     static constexpr int slot = CUDA_PAGE_TOKENS * D; /* elements */
-    static constexpr int ring = DECODE_SLOTS * slot;
+    static constexpr int ring = num_slots * slot;
     static constexpr int sum_stride = D + 8;          /* floats */
     static constexpr size_t ring_offset = 16 * D * sizeof(bf16_bits);
     static constexpr size_t stats_offset =
-        ring_offset + DECODE_WARPS * ring * sizeof(bf16_bits);
-    static constexpr size_t bytes = stats_offset + DECODE_WARPS * 16 * sizeof(float2);
+        ring_offset + warps * ring * sizeof(bf16_bits);
+    static constexpr size_t bytes = stats_offset + warps * 16 * sizeof(float2);
 
     static_assert(16 * sum_stride * sizeof(float) <= ring * sizeof(bf16_bits),
                   "a warp's sums fit its ring");
     static_assert(DECODE_MAX_SPLITS * 16 * sizeof(float2) <=
-                      DECODE_WARPS * ring * sizeof(bf16_bits),
+                      warps * ring * sizeof(bf16_bits),
                   "the statistics of all parts fit the rings");
 };
 
@@ -63,11 +66,12 @@ struct key_span {
 /* A warp's pages in turn, each as keys and then as values, through its ring. */
 template <int D>
 struct page_stream {
+    static constexpr int warps = decode_layout<D>::warps, num_slots = decode_layout<D>::num_slots;
     const struct attention_params &p;
     const struct key_span &span;
     bf16_bits *ring;
     int lane;
-    int first_page, num_pages; /* of the table: first_page, first_page + 4, ... */
+    int first_page, num_pages; /* of the table: first_page, first_page + warps, ... */
     int page_ids;              /* lane i: of the warp's page i (mod 32) */
     int num_started, fill, use;
 
@@ -79,14 +83,14 @@ struct page_stream {
         first_page = span.first / CUDA_PAGE_TOKENS + warp;
         int end = span.first < span.last ? (span.last + CUDA_PAGE_TOKENS - 1) / CUDA_PAGE_TOKENS
                                          : 0;
-        num_pages = first_page < end ? (end - first_page + DECODE_WARPS - 1) / DECODE_WARPS : 0;
+        num_pages = first_page < end ? (end - first_page + warps - 1) / warps : 0;
     }
 
     /* First key of the warp's page i. */
     __device__ __forceinline__ int
     first_key(int i) const
     {
-        return (first_page + i * DECODE_WARPS) * CUDA_PAGE_TOKENS;
+        return (first_page + i * warps) * CUDA_PAGE_TOKENS;
     }
 
     /* Starts the next copy, or nothing at the end: a group all the same. */
@@ -96,7 +100,7 @@ struct page_stream {
         int i = num_started / 2;
         if (i < num_pages) {
             if (num_started % 64 == 0 && i + lane < num_pages)
-                page_ids = span.table[first_page + (i + lane) * DECODE_WARPS];
+                page_ids = span.table[first_page + (i + lane) * warps];
             int page = __shfl_sync(0xffffffffu, page_ids, i % 32);
             int key = first_key(i);
             load_page<D>(ring + fill * decode_layout<D>::slot,
@@ -106,18 +110,18 @@ struct page_stream {
         }
         cp_async_commit();
         num_started++;
-        fill = fill == DECODE_SLOTS - 1 ? 0 : fill + 1;
+        fill = fill == num_slots - 1 ? 0 : fill + 1;
     }
 
     /* The oldest copy that was not yet taken; the one taken before is given up. */
     __device__ __forceinline__ const bf16_bits *
     take()
     {
-        cp_async_wait<DECODE_SLOTS - 2>();
+        cp_async_wait<num_slots - 2>();
         __syncwarp();
         start();
         const bf16_bits *page = ring + use * decode_layout<D>::slot;
-        use = use == DECODE_SLOTS - 1 ? 0 : use + 1;
+        use = use == num_slots - 1 ? 0 : use + 1;
         return page;
     }
 };
@@ -223,10 +227,10 @@ merge_warps(const struct attention_params &p, float *partials, const struct deco
             const float *sums, const float2 *stats, int kv_head)
 {
     constexpr int warp_stride = decode_layout<D>::ring * sizeof(bf16_bits) / sizeof(float);
-    for (int i = threadIdx.x; i < p.group * (D / 4); i += DECODE_WARPS * 32) {
+    for (int i = threadIdx.x; i < p.group * (D / 4); i += decode_layout<D>::threads) {
         int row = i / (D / 4), column = i % (D / 4) * 4, head = kv_head * p.group + row;
         const float *first = sums + row * decode_layout<D>::sum_stride + column;
-        struct merged m = merge(stats + row, 16, DECODE_WARPS, [=](int warp) {
+        struct merged m = merge(stats + row, 16, decode_layout<D>::warps, [=](int warp) {
             return *(const float4 *)(first + warp * warp_stride);
         });
         if (item.num_splits == 1) {
@@ -264,13 +268,13 @@ __device__ __forceinline__ void
 merge_parts(const struct attention_params &p, float *partials, const struct decode_item &item,
             float2 *stats, int kv_head)
 {
-    for (int i = threadIdx.x; i < item.num_splits * 16; i += DECODE_WARPS * 32)
+    for (int i = threadIdx.x; i < item.num_splits * 16; i += decode_layout<D>::threads)
         if (i % 16 < p.group)
             stats[i] = __ldcg((const float2 *)(partial_row<D>(partials, p, item.partial + i / 16,
                                                               kv_head * p.group + i % 16) +
                                                D));
     __syncthreads();
-    for (int i = threadIdx.x; i < p.group * (D / 4); i += DECODE_WARPS * 32) {
+    for (int i = threadIdx.x; i < p.group * (D / 4); i += decode_layout<D>::threads) {
         int row = i / (D / 4), column = i % (D / 4) * 4, head = kv_head * p.group + row;
         const float *first = partial_row<D>(partials, p, item.partial, head) + column;
         int64_t part_stride = (int64_t)p.num_heads * (D + 4);
@@ -283,7 +287,7 @@ merge_parts(const struct attention_params &p, float *partials, const struct deco
 
 template <int D>
 __global__ void
-__launch_bounds__(DECODE_WARPS * 32, decode_layout<D>::blocks_per_sm)
+__launch_bounds__(decode_layout<D>::threads, decode_layout<D>::blocks_per_sm)
 decode_kernel(const __grid_constant__ struct attention_params p, float *partials,
               uint32_t *counters)
 {
@@ -312,9 +316,9 @@ decode_kernel(const __grid_constant__ struct attention_params p, float *partials
         cp_async_commit();
         struct page_stream<D> pages(p, span, ring, warp, lane);
 #pragma unroll
-        for (int i = 0; i < DECODE_SLOTS - 1; i++)
+        for (int i = 0; i < decode_layout<D>::num_slots - 1; i++)
             pages.start();
-        cp_async_wait<DECODE_SLOTS - 1>();
+        cp_async_wait<decode_layout<D>::num_slots - 1>();
         __syncthreads(); /* the queries are whole */
 
         float o[D / 8][4];
@@ -339,7 +343,7 @@ launch_decode(const struct cuda_ctx *ctx, const struct attention_params &p, void
     if (e != cudaSuccess)
         return e;
     return launch(ctx, decode_kernel<D>, dim3(ctx->num_sms * decode_layout<D>::blocks_per_sm),
-                  dim3(DECODE_WARPS * 32), decode_layout<D>::bytes, p, (float *)partials,
+                  dim3(decode_layout<D>::threads), decode_layout<D>::bytes, p, (float *)partials,
                   counters);
 }
 
