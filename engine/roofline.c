@@ -92,20 +92,18 @@ static void
 preempt_youngest(struct simulation *s)
 {
     struct running *q = &s->running[--s->num_running];
-    s->free_blocks += blocks_for(q->context + q->planned);
-    s->tokens_left += q->planned;
-    q->context = q->planned = 0;
+    s->free_blocks += blocks_for(q->context);
+    q->context = 0;
     s->preempted[s->num_preempted++] = *q;
 }
 
-/* Plans those that decode, or those still in their prompt. */
+/* The oldest first; a prompt under way is the youngest, for it left nothing of the
+ * last step to others. */
 static void
-plan_running(struct simulation *s, bool decodes)
+plan_running(struct simulation *s)
 {
     for (int64_t i = 0; i < s->num_running; i++) {
         struct running *q = &s->running[i];
-        if ((q->known - q->context == 1) != decodes)
-            continue;
         int64_t n = MIN(q->known - q->context, s->tokens_left);
         if (n == 0)
             return;
@@ -177,8 +175,7 @@ run_step(struct simulation *s, const struct roofline_sequence *sequences, size_t
     int64_t num_preempted = s->num_preempted;
     s->step = (struct step){0};
     s->tokens_left = s->max_tokens;
-    plan_running(s, true);
-    plan_running(s, false);
+    plan_running(s);
     bool full = s->num_preempted > num_preempted;
     compute_running(s);
     while (!full && s->num_preempted > 0 && admit(s, s->preempted[s->num_preempted - 1]))

@@ -248,6 +248,8 @@ START_TEST(test_gpu_cache_as_told)
     struct memory_plan p = make_good(&a);
     ck_assert_uint_eq(p.kv_cache_bytes, 56 * GIB);
     ck_assert_uint_eq(p.usable_bytes, a.memory_free);
+    a.kv_cache_memory_bytes = (int64_t)GIB; /* which fewer tokens a step do not change */
+    ck_assert_int_eq(make_good(&a).max_num_batched_tokens, 8192);
     a.kv_cache_memory_bytes = (int64_t)(70 * GIB);
     assert_refused(&a, WORDS("needs 86.", "kv cache 70.00", "78.60 of the GPU's 79.10 GiB are free",
                              "lower --kv-cache-memory-bytes or --num-gpu-blocks-override"));

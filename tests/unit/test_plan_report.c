@@ -168,6 +168,11 @@ START_TEST(test_options_count)
     assert_has(text, "\nmax-num-batched-tokens 1000\n");
     assert_has(text, "\nbatch 128 +4.53 28286\n"); /* of which 100 may run */
     free(text);
+    options.max_model_len = 699; /* too short for the workload */
+    text = report(true);
+    assert_has(text, "\nmax-model-len 699\n");
+    assert_has(text, "\nseconds -\n");
+    free(text);
     options.dtype = MODEL_DTYPE_FLOAT32;
     text = report(true);
     assert_has(text, "\nweights 29.92\n");

@@ -137,6 +137,21 @@ START_TEST(test_preempted_is_computed_anew)
 }
 END_TEST
 
+/* Who was preempted comes before who has not begun, though that one would fit. */
+START_TEST(test_preempted_is_first_in_line)
+{
+    const struct roofline_limits m = {1, 1e30};
+    const struct roofline_sequence three[] = {{16, 5}, {31, 3}, {1, 4}};
+    const struct roofline_batching b = {.num_blocks = 4};
+    /* 16+31; 17+32; 18, for 33 are a block too many; 19; 20, which makes room for
+     * 33 and for the third, alone from then on */
+    double keys = 16 + 31 + 17 + 32 + 18 + 19 + 20 + 33;
+    ck_assert_double_eq_tol(roofline_s(&plain, &m, &b, three, 2), 5 * 1000 + 10 * keys, 1e-9);
+    ck_assert_double_eq_tol(roofline_s(&plain, &m, &b, three, 3),
+                            8 * 1000 + 10 * (keys + 1 + 2 + 3 + 4), 1e-9);
+}
+END_TEST
+
 /* Attention's operations count where they take longer than its reads. */
 START_TEST(test_attention_bound_by_arithmetic)
 {
@@ -247,6 +262,7 @@ make_suite(void)
     tcase_add_test(tcase, test_edges);
     tcase_add_test(tcase, test_prompts_are_cut);
     tcase_add_test(tcase, test_preempted_is_computed_anew);
+    tcase_add_test(tcase, test_preempted_is_first_in_line);
     tcase_add_test(tcase, test_attention_bound_by_arithmetic);
     tcase_add_loop_test(tcase, test_steps_on_gpus, 0, NUM_GPU_SPECS * NUM_MODEL_CONFIGS);
     tcase_add_loop_test(tcase, test_offline_on_gpus, 0, NUM_MODEL_CONFIGS);
