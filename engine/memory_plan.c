@@ -14,8 +14,11 @@
 /* More sequences than have so many blocks each would only preempt each other. */
 #define BLOCKS_PER_DEFAULT_SEQ 8
 
+/* A GPU's own workspaces, while there is none to ask: cuBLASLt's and sampling's. */
 #define CUBLASLT_BYTES ((size_t)64 << 20)
-#define PARTIALS_BYTES ((size_t)32 << 20) /* of split attention and of sampling */
+#define SAMPLING_BYTES ((size_t)32 << 20)
+/* Attention splits a long sequence into parts of so many keys. */
+#define KEYS_PER_PART 256
 
 static double
 gib(size_t bytes)
@@ -82,17 +85,28 @@ settle_step(const struct memory_plan_args *a, struct memory_plan *p, struct erro
 
 /* ---- the shares ---- */
 
-/*
- * What the CUDA backend is expected to allocate for itself: workspaces, the
- * rotary table (cos and sin), and the block tables of a step.
- */
+/* What an open device has for itself: workspaces, and the block tables of a step. */
 static size_t
-gpu_workspace(const struct model_config *c, const struct memory_plan *p)
+open_workspace(const struct memory_plan *p)
 {
-    size_t rope = (size_t)p->max_model_len * (size_t)c->head_dim * sizeof(float);
     size_t tables =
         (size_t)p->max_num_seqs * (size_t)blocks_for(p->max_model_len) * sizeof(int32_t);
-    return CUBLASLT_BYTES + PARTIALS_BYTES + rope + tables;
+    return CUBLASLT_BYTES + SAMPLING_BYTES + tables;
+}
+
+/*
+ * What a GPU takes when it learns of the model: cos and sin of each position, and
+ * in f32 what the parts of split sequences give, of as many keys as the memory
+ * beside the weights would hold.
+ */
+static size_t
+model_workspace(const struct model_config *c, const struct memory_plan *p)
+{
+    size_t rope = (size_t)p->max_model_len * (size_t)c->head_dim * sizeof(float);
+    size_t part = (size_t)c->num_heads * ((size_t)c->head_dim + 4) * sizeof(float);
+    size_t room = p->usable_bytes > p->weight_bytes ? p->usable_bytes - p->weight_bytes : 0;
+    size_t keys = room / p->kv_block_bytes * KV_BLOCK_SIZE;
+    return rope + (keys / KEYS_PER_PART + (size_t)p->max_num_seqs) * part;
 }
 
 static size_t
@@ -109,7 +123,9 @@ static void
 share_fixed(const struct memory_plan_args *a, struct memory_plan *p)
 {
     struct model_scratch s;
-    int64_t rows = a->max_logit_rows > 0 ? a->max_logit_rows : p->max_num_seqs;
+    int64_t rows = p->max_num_seqs;
+    if (a->max_logit_rows > 0)
+        rows = MIN(rows, a->max_logit_rows);
     model_config_scratch(a->model, a->act_dtype, (size_t)p->max_num_batched_tokens, (size_t)rows,
                          &s);
     p->weight_bytes = model_config_weight_bytes(a->model, a->weight_dtype);
@@ -117,8 +133,10 @@ share_fixed(const struct memory_plan_args *a, struct memory_plan *p)
     p->logit_bytes = s.rows + s.logits;
     p->reserve_bytes = a->reserve_bytes;
     p->workspace_bytes = a->workspace_bytes;
-    if (a->workspace_bytes == 0 && a->gpu)
-        p->workspace_bytes = gpu_workspace(a->model, p);
+    if (a->gpu && a->workspace_bytes == 0)
+        p->workspace_bytes = open_workspace(p);
+    if (a->gpu)
+        p->workspace_bytes += model_workspace(a->model, p);
 }
 
 static size_t

@@ -30,9 +30,9 @@ struct memory_plan_args {
      * the step's limits are the greatest that are possible. */
     size_t memory_total, memory_free;
     size_t kv_block_bytes;   /* as the device lays a block out; 0: without padding */
-    size_t workspace_bytes;  /* the device's own; 0: on a GPU an estimate, else none */
+    size_t workspace_bytes;  /* the device's own once it is open; 0: on a GPU an estimate */
     size_t reserve_bytes;
-    int64_t max_logit_rows;  /* of one model_logits call; 0: max_num_seqs */
+    int64_t max_logit_rows;  /* of one model_logits call; 0: max_num_seqs, which is the most */
     /* As the options say; 0: open. */
     double gpu_memory_utilization;
     int64_t max_model_len, max_num_seqs, max_num_batched_tokens;

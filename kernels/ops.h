@@ -159,8 +159,8 @@ struct device_info {
     enum dtype act_dtype;       /* of activations */
     bool is_gpu;                /* memory of its own, 16-bit arithmetic alone */
     size_t memory_total, memory_free;  /* bytes */
-    size_t workspace_bytes;     /* the device's own, beyond what its callers allocate:
-                                   taken, or still to be taken by kv_init and rope_init */
+    size_t workspace_bytes;     /* the device's own, taken so far beyond what its callers
+                                   allocate; kv_init and rope_init take more */
     int max_steps_in_flight;    /* begun and not waited for: 1, or 2 */
     int max_logit_rows;         /* most R that it likes at once */
 };

@@ -417,7 +417,8 @@ END_TEST
 START_TEST(test_engine_memory_is_as_planned)
 {
     struct engine *e = open_engine((struct engine_config){
-        .load_format = LOAD_DUMMY, .max_model_len = 512, .kv_cache_memory_bytes = 1 << 20});
+        .load_format = LOAD_DUMMY, .max_model_len = 512, .kv_cache_memory_bytes = 1 << 20,
+        .max_num_seqs = 5}); /* fewer than rows of logits otherwise */
     const struct engine_info *i = engine_info(e);
     const double mib = 1048576.0;
     char line[256];

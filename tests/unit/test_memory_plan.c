@@ -115,18 +115,22 @@ START_TEST(test_shares_of_llama)
     ck_assert_uint_eq(p.weight_bytes, 2 * 8030261248u);
     ck_assert_uint_eq(p.activation_bytes, 8192u * (2 * 4096 + 28672 + 14336) * 2);
     ck_assert_uint_eq(p.logit_bytes, 512u * (4096 * 2 + 128256 * 4));
-    ck_assert_uint_eq(p.workspace_bytes, 100 << 20);
+    /* and the rotary table of 8192 times 128, and parts of 32 heads of 132 */
+    size_t parts = 512 + (p.usable_bytes - p.weight_bytes) / (16 * 131072) * 16 / 256;
+    ck_assert_uint_eq(p.workspace_bytes, (100 << 20) + (4 << 20) + parts * 32 * 132 * 4);
     ck_assert_uint_eq(p.reserve_bytes, MEMORY_PLAN_GPU_RESERVE);
     ck_assert_uint_eq(p.kv_block_bytes, 16 * 131072);
     ck_assert_int_eq(p.max_num_seqs, 512);
     ck_assert_int_eq(p.max_num_batched_tokens, 8192);
+    a.max_logit_rows = 1000; /* no more than sequences */
+    ck_assert_uint_eq(make_good(&a).logit_bytes, p.logit_bytes);
     a.max_logit_rows = 64;
     ck_assert_uint_eq(make_good(&a).logit_bytes, 64u * (4096 * 2 + 128256 * 4));
     a.kv_block_bytes = 3 << 20; /* the device's word counts */
     p = make_good(&a);
     ck_assert_uint_eq(p.kv_cache_bytes, (size_t)p.num_blocks * (3 << 20));
     a.workspace_bytes = 0; /* an estimate, then */
-    ck_assert_uint_gt(make_good(&a).workspace_bytes, 64 << 20);
+    ck_assert_uint_gt(make_good(&a).workspace_bytes - parts * 32 * 132 * 4, 64 << 20);
 }
 END_TEST
 
