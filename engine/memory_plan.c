@@ -38,6 +38,13 @@ blocks_for(int64_t num_tokens)
     return CEIL_DIV(num_tokens, KV_BLOCK_SIZE);
 }
 
+/* What all sequences could use at full length. */
+static int64_t
+most_blocks(const struct memory_plan *p)
+{
+    return blocks_for(p->max_model_len) * p->max_num_seqs;
+}
+
 /* ---- the limits of a step ---- */
 
 static int
@@ -105,7 +112,8 @@ model_workspace(const struct model_config *c, const struct memory_plan *p)
     size_t rope = (size_t)p->max_model_len * (size_t)c->head_dim * sizeof(float);
     size_t part = (size_t)c->num_heads * ((size_t)c->head_dim + 4) * sizeof(float);
     size_t room = p->usable_bytes > p->weight_bytes ? p->usable_bytes - p->weight_bytes : 0;
-    size_t keys = room / p->kv_block_bytes * KV_BLOCK_SIZE;
+    size_t blocks = MIN(room / p->kv_block_bytes, (size_t)most_blocks(p));
+    size_t keys = blocks * KV_BLOCK_SIZE;
     return rope + (keys / KEYS_PER_PART + (size_t)p->max_num_seqs) * part;
 }
 
@@ -147,10 +155,7 @@ usable(const struct memory_plan_args *a, const struct memory_plan *p)
     return (size_t)((double)a->memory_total * p->gpu_memory_utilization);
 }
 
-/*
- * The cache: as told, or what is left, but never more than all sequences at full
- * length could use.
- */
+/* The cache: as told, or what is left, but never more than can be used. */
 static void
 share_kv(const struct memory_plan_args *a, struct memory_plan *p)
 {
@@ -160,7 +165,7 @@ share_kv(const struct memory_plan_args *a, struct memory_plan *p)
     else if (p->usable_bytes > fixed)
         room = (p->usable_bytes - fixed) / (a->gpu ? 1 : 2);
     int64_t blocks = (int64_t)(room / p->kv_block_bytes);
-    blocks = MIN(blocks, blocks_for(p->max_model_len) * p->max_num_seqs);
+    blocks = MIN(blocks, most_blocks(p));
     if (a->num_gpu_blocks_override > 0)
         blocks = a->num_gpu_blocks_override;
     p->num_blocks = (int32_t)MIN(blocks, INT32_MAX / KV_BLOCK_SIZE);
@@ -181,6 +186,8 @@ lower_defaults(const struct memory_plan_args *a, struct memory_plan *p)
 {
     int32_t least = MAX(LEAST_GPU_BATCHED_TOKENS, p->max_num_seqs);
     int32_t seqs = p->num_blocks / BLOCKS_PER_DEFAULT_SEQ;
+    if (p->num_blocks >= most_blocks(p))
+        return false;
     if (a->max_num_batched_tokens == 0 && !p->kv_given && p->max_num_batched_tokens > least &&
         p->activation_bytes > p->kv_cache_bytes / CACHE_PER_ACTIVATIONS) {
         p->max_num_batched_tokens = MAX(least, p->max_num_batched_tokens / 2);

@@ -184,6 +184,14 @@ START_TEST(test_default_limits)
     ck_assert_int_eq(make_good(&a).max_num_seqs, 512);
     ck_assert_int_eq(make_good(&a).max_num_batched_tokens, 8192);
 
+    a = gpu_args(&llama, H100_PCIE); /* a cache that is small because no more is of use */
+    a.max_model_len = 64;
+    p = make_good(&a);
+    ck_assert_int_eq(p.num_blocks, 512 * 64 / 16);
+    ck_assert_int_eq(p.max_num_seqs, 512);
+    ck_assert_int_eq(p.max_num_batched_tokens, 8192);
+    ck_assert_uint_lt(p.workspace_bytes, 200 << 20); /* its keys have few parts */
+
     a = cpu_args(&llama);
     ck_assert_int_eq(make_good(&a).max_num_seqs, 256);
     ck_assert_int_eq(make_good(&a).max_num_batched_tokens, 256);
