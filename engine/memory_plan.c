@@ -17,8 +17,9 @@
 /* A GPU's own workspaces, while there is none to ask: cuBLASLt's and sampling's. */
 #define CUBLASLT_BYTES ((size_t)64 << 20)
 #define SAMPLING_BYTES ((size_t)32 << 20)
-/* Attention splits a long sequence into parts of so many keys. */
+/* Attention splits a long sequence into parts of so many keys or more. */
 #define KEYS_PER_PART 256
+#define MOST_PARTS 32 /* of one sequence */
 
 static double
 gib(size_t bytes)
@@ -113,8 +114,9 @@ model_workspace(const struct model_config *c, const struct memory_plan *p)
     size_t part = (size_t)c->num_heads * ((size_t)c->head_dim + 4) * sizeof(float);
     size_t room = p->usable_bytes > p->weight_bytes ? p->usable_bytes - p->weight_bytes : 0;
     size_t blocks = MIN(room / p->kv_block_bytes, (size_t)most_blocks(p));
-    size_t keys = blocks * KV_BLOCK_SIZE;
-    return rope + (keys / KEYS_PER_PART + (size_t)p->max_num_seqs) * part;
+    size_t seqs = (size_t)p->max_num_seqs;
+    size_t parts = blocks * KV_BLOCK_SIZE / KEYS_PER_PART + seqs;
+    return rope + MIN(parts, seqs * MOST_PARTS) * part;
 }
 
 static size_t

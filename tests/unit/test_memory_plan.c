@@ -192,6 +192,12 @@ START_TEST(test_default_limits)
     ck_assert_int_eq(p.max_num_batched_tokens, 8192);
     ck_assert_uint_lt(p.workspace_bytes, 200 << 20); /* its keys have few parts */
 
+    a = gpu_args(&llama, H100_PCIE); /* one long sequence has no more than 32 parts */
+    a.max_model_len = 0;
+    a.max_num_seqs = 1;
+    a.workspace_bytes = 1;
+    ck_assert_uint_eq(make_good(&a).workspace_bytes, 1 + 131072 * 512 + 32 * 32 * 132 * 4);
+
     a = cpu_args(&llama);
     ck_assert_int_eq(make_good(&a).max_num_seqs, 256);
     ck_assert_int_eq(make_good(&a).max_num_batched_tokens, 256);
