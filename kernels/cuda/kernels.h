@@ -215,12 +215,14 @@ struct sample_params {
     int32_t top_k;
     int32_t num_logprobs;   /* -1: none */
     int32_t prompt, num_prompt;   /* offset into ids, count */
-    int32_t output, num_output;   /* an id -1 - i: last_tokens[i] of the step before */
+    int32_t output, num_output;   /* the last id may be -1 - i: last_tokens[i] of the step before */
     int32_t bias, num_bias;       /* values at the same offset of `values` */
     int32_t banned, num_banned;
     int32_t allowed, num_allowed; /* 0: all */
-    int32_t table, table_size;    /* a hash table of a power of two slots for penalties:
-                                     offset into the workspace; 0 slots: no penalties */
+    int32_t table, table_size;    /* a hash table of the ids whose logits change: its first
+                                     slot among those of all rows; a power of two, at least
+                                     twice as many as there are banned and biased ids and,
+                                     with penalties, prompt and output; 0 without any */
     int32_t target;         /* logprobs: the token to score; sample: unused */
 };
 

@@ -47,14 +47,15 @@ find_slot(struct edit_slot *table, uint32_t size, int32_t id)
     }
 }
 
-/* Ids out of range are passed over, as on the CPU. */
+/* Ids out of range are passed over, as on the CPU; with last_tokens the last id
+ * may stand for one of these. */
 __device__ static void
 mark_ids(struct edit_slot *table, uint32_t size, const int32_t *ids, int num_ids, int64_t n,
          uint32_t mark, const int32_t *last_tokens)
 {
     for (int i = threadIdx.x; i < num_ids; i += LIST_THREADS) {
         int32_t id = ids[i];
-        if (id < 0 && last_tokens != NULL)
+        if (id < 0 && last_tokens != NULL && i == num_ids - 1)
             id = last_tokens[-1 - id];
         if (id < 0 || id >= n)
             continue;

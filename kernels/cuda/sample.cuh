@@ -221,6 +221,7 @@ view_row(const struct sample_args &args, const struct sample_space &space, int r
 
 /* ---- exp, log and noise: kernels/cpu/vmath.h, operation by operation ------ */
 
+/* Not of NaN. */
 __device__ __forceinline__ float
 exact_exp(float x)
 {

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Slots of the hash tables of penalties, of all rows of one call. */
+/* Slots of the hash tables of edited ids, of all rows of one call. */
 #define MAX_HASH_SLOTS ((size_t)1 << 20)
 
 int
@@ -60,11 +60,11 @@ append(int32_t *ids, size_t *used, const int32_t *from, int n)
     return (int32_t)at;
 }
 
-/* A power of two of at least twice the tokens. */
+/* A power of two of at least twice the ids whose logits change; 0 for none. */
 static size_t
 table_size(const struct sample_row *r)
 {
-    size_t n = 2 * ((size_t)r->num_prompt + (size_t)r->num_output), size = 16;
+    size_t n = 2 * (num_ids(r) - (size_t)r->num_allowed), size = n > 0 ? 16 : 0;
     while (size < n)
         size *= 2;
     return size;
@@ -103,15 +103,15 @@ fill_row(struct lists *l, int i, const struct sample_row *r)
     append(l->ids, &l->num_ids, r->bias_ids, r->num_bias);
     p->banned = append(l->ids, &l->num_ids, r->banned_ids, r->num_banned);
     p->allowed = append(l->ids, &l->num_ids, r->allowed_ids, r->num_allowed);
+    p->table = (int32_t)l->num_slots;
+    p->table_size = (int32_t)table_size(r);
+    l->num_slots += table_size(r);
     if (!has_penalties(r))
         return;
     p->num_prompt = r->num_prompt;
     p->num_output = r->num_output;
     p->prompt = append(l->ids, &l->num_ids, r->prompt_ids, r->num_prompt);
     p->output = append(l->ids, &l->num_ids, r->output_ids, r->num_output);
-    p->table = (int32_t)l->num_slots;
-    p->table_size = (int32_t)table_size(r);
-    l->num_slots += table_size(r);
 }
 
 static int
@@ -140,7 +140,7 @@ rows_that_fit(const struct arena *a, const struct sample_row *rows, int num_rows
     size_t bytes = 0, slots = 0, room = a->bytes - a->used;
     for (int i = 0; i < num_rows; i++) {
         bytes += sizeof(struct sample_params) + 2 * num_ids(&rows[i]) * sizeof(int32_t);
-        slots += has_penalties(&rows[i]) ? table_size(&rows[i]) : 0;
+        slots += table_size(&rows[i]);
         if (bytes + 64 > room || slots > MAX_HASH_SLOTS)
             return i;
     }
