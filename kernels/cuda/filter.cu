@@ -20,10 +20,11 @@
 
 /* What is left of a row so far, and where to look at it. */
 struct rest {
-    place_t low;           /* places >= low are left */
-    place_t best;
+    place_t low;             /* places >= low are left */
+    place_t high;            /* none is above */
+    place_t from;            /* those >= from are in the source's list */
+    place_t mass;            /* of all that are left; 0: not known yet */
     float max;
-    place_t from;          /* those >= from are in the source's list */
     struct source source;
 };
 
@@ -53,8 +54,9 @@ keep_top_k(struct select_space *s, struct rest &rest, int k)
     if (!listed && is_listed(rest))
         return;   /* there are fewer */
     place_t from = listed && rest.from > rest.low ? rest.from : rest.low;
-    rest.low = select_place<aligned, false>(s, rest.source, listed, from, rest.best, k,
+    rest.low = select_place<aligned, false>(s, rest.source, listed, from, rest.high, k,
                                             SELECT_VALUES, rest.max);
+    rest.mass = 0;
 }
 
 template <bool aligned>
@@ -62,13 +64,15 @@ __device__ static void
 keep_top_p(struct select_space *s, struct rest &rest, float p)
 {
     place_t from = is_listed(rest) ? rest.low : rest.from;
-    place_t mass = total_mass<aligned>(s, rest, true, from), total = mass;
-    if (!is_listed(rest))
-        total = total_mass<aligned>(s, rest, false, rest.low);
-    double target = (double)p * (double)total;
+    place_t mass = total_mass<aligned>(s, rest, true, from);
+    if (is_listed(rest))
+        rest.mass = mass;
+    else if (rest.mass == 0)
+        rest.mass = total_mass<aligned>(s, rest, false, rest.low);
+    double target = (double)p * (double)rest.mass;
     bool listed = (double)mass >= target;
     rest.low = select_place<aligned, true>(s, rest.source, listed, listed ? from : rest.low,
-                                           rest.best, target, SELECT_TOKENS, rest.max);
+                                           rest.high, target, SELECT_TOKENS, rest.max);
 }
 
 template <bool aligned>
@@ -76,23 +80,29 @@ __device__ static place_t
 find_cut(struct select_space *s, const struct row_view &row, const struct sample_params &p)
 {
     int top_k = p.top_k > 0 && p.top_k < row.n ? p.top_k : 0;
+    bool top_p = p.top_p < 1.0f;
     int wanted = top_k > 0 && top_k < SELECT_LIST ? top_k : SELECT_LIST;
     struct rest rest;
     rest.low = last_place(-FLT_MAX);
-    rest.from = survey_row<aligned>(s, row, rest.low, wanted, &rest.best);
-    rest.max = place_value(rest.best);
-    if (rest.best == 0)
+    rest.from = survey_row<aligned>(s, row, -FLT_MAX, wanted, &rest.max);
+    rest.high = last_place(rest.max) | UINT32_MAX;
+    rest.mass = 0;
+    if (rest.max == -INFINITY)
         return rest.low;   /* nothing can be drawn */
     if (p.min_p > 0) {
         place_t floor = last_place(__fadd_rn(rest.max, (float)log((double)p.min_p)));
         rest.low = floor > rest.low ? floor : rest.low;
     }
-    if (top_k == 0 && !(p.top_p < 1.0f))
+    if (top_k == 0 && !top_p)
         return rest.low;
-    rest.source = collect_list<aligned>(s, row, is_listed(rest) ? rest.low : rest.from);
+    place_t from = is_listed(rest) ? rest.low : rest.from;
+    if (top_k == 0)
+        rest.source = collect_list<aligned, true>(s, row, from, rest.low, rest.max, &rest.mass);
+    else
+        rest.source = collect_list<aligned, false>(s, row, from, rest.low, rest.max, NULL);
     if (top_k > 0)
         keep_top_k<aligned>(s, rest, top_k);
-    if (p.top_p < 1.0f)
+    if (top_p)
         keep_top_p<aligned>(s, rest, p.top_p);
     return rest.low;
 }

@@ -19,7 +19,7 @@
 struct row_norm {
     double log_sum;
     float max;
-    int32_t count;   /* of logits >= the target's */
+    int32_t count;   /* of logits >= the target's, when that is finite */
 };
 
 __device__ __forceinline__ int32_t
@@ -39,7 +39,7 @@ logprob_of(const struct row_norm &norm, float x)
 __device__ __forceinline__ struct row_view
 raw_row(const struct sample_args &args, int row)
 {
-    return {args.logits + (int64_t)row * args.vocab_size, args.vocab_size, NULL, 1.0f};
+    return {args.logits + (int64_t)row * args.vocab_size, (int32_t)args.vocab_size, NULL, 1.0f};
 }
 
 template <bool aligned>
@@ -52,24 +52,22 @@ norm_pieces(struct sample_args args, struct sample_space space, bool drawn)
     __shared__ int32_t counts[PIECE_THREADS / 32];
     int row = blockIdx.x, warp = threadIdx.x / 32;
     pdl_wait();
+    pdl_launch_dependents();
     if (drawn && args.params[row].num_logprobs < 0)
         return;
     struct row_view view = raw_row(args, row);
-    int64_t first = (int64_t)blockIdx.y * PIECE_TOKENS + threadIdx.x * 4;
+    int32_t first = blockIdx.y * PIECE_TOKENS + threadIdx.x * 4;
     float4 groups[PIECE_GROUPS];
 #pragma unroll
     for (int i = 0; i < PIECE_GROUPS; i++)
         groups[i] = load_group<aligned>(view, first + i * PIECE_THREADS * 4);
-    pdl_launch_dependents();
     float target = clean(view.x[target_of(args, drawn, row)]), max = -INFINITY;
     int32_t count = 0;
 #pragma unroll
     for (int i = 0; i < PIECE_GROUPS; i++) {
-        int64_t id = first + i * PIECE_THREADS * 4;
-        float4 g = groups[i] = clean_group(view, groups[i], id);
-        max = fmaxf(max, fmaxf(fmaxf(g.x, g.y), fmaxf(g.z, g.w)));
-        count += (id < view.n && g.x >= target) + (id + 1 < view.n && g.y >= target) +
-                 (id + 2 < view.n && g.z >= target) + (id + 3 < view.n && g.w >= target);
+        float4 g = groups[i] = clean_group(groups[i]);
+        max = fmaxf(max, group_max(g));
+        count += (g.x >= target) + (g.y >= target) + (g.z >= target) + (g.w >= target);
     }
     max = warp_max(max);
     count = __reduce_add_sync(0xffffffffu, count);
@@ -84,8 +82,8 @@ norm_pieces(struct sample_args args, struct sample_space space, bool drawn)
     if (max > -INFINITY) {
 #pragma unroll
         for (int i = 0; i < PIECE_GROUPS; i++)
-            sum += (exact_exp(groups[i].x - max) + exact_exp(groups[i].y - max)) +
-                   (exact_exp(groups[i].z - max) + exact_exp(groups[i].w - max));
+            sum += (exp_near(groups[i].x, max) + exp_near(groups[i].y, max)) +
+                   (exp_near(groups[i].z, max) + exp_near(groups[i].w, max));
     }
     double total = sum;
 #pragma unroll
@@ -144,7 +142,8 @@ score_rows(struct sample_args args, struct sample_space space, int num_pieces, b
     float x = clean(args.logits[(int64_t)row * args.vocab_size + token]);
     __syncwarp();
     if (threadIdx.x % 32 == 0)
-        args.out[row] = {token, logprob_of(norm, x), norm.count};
+        args.out[row] = {token, logprob_of(norm, x),
+                         x > -INFINITY ? norm.count : (int32_t)args.vocab_size};
 }
 
 /* ---- top lists ------------------------------------------------------------ */
@@ -177,16 +176,19 @@ template <bool aligned>
 __device__ static void
 gather_best(struct select_space *s, const struct row_view &row, int n, place_t *list)
 {
-    place_t best, from = survey_row<aligned>(s, row, 1, n < SELECT_LIST ? n : SELECT_LIST, &best);
-    struct source source = collect_list<aligned>(s, row, from);
+    int wanted = n < SELECT_LIST ? n : SELECT_LIST;
+    float max;
+    place_t from = survey_row<aligned>(s, row, -INFINITY, wanted, &max);
+    struct source source = collect_list<aligned, false>(s, row, from, 0, max, NULL);
     bool listed = source.length >= n;
-    place_t cut = select_place<aligned, false>(s, source, listed, listed ? from : 1, best, n,
-                                               SELECT_TOKENS, 0);
+    place_t cut = select_place<aligned, false>(s, source, listed, listed ? from : 0,
+                                               last_place(max) | UINT32_MAX, n, SELECT_TOKENS,
+                                               max);
     if (threadIdx.x == 0)
         s->length = 0;
     __syncthreads();
     each_of<aligned>(source, listed, [&](place_t place) {
-        if (place >= cut && place > 0)
+        if (place >= cut)
             list[atomicAdd(&s->length, 1)] = place;
     });
     __syncthreads();

@@ -72,29 +72,47 @@ fetch_piece(float4 *groups, const struct row_view &row, int64_t first)
     cp_async_commit();
 }
 
+/* This thread's groups of a piece; first: the id of the first of them. */
+template <bool aligned>
+__device__ __forceinline__ void
+fetch_piece(float4 *groups, const struct row_view &row, int32_t first)
+{
+#pragma unroll
+    for (int i = 0; i < PIECE_GROUPS; i++) {
+        int32_t id = first + i * PIECE_THREADS * 4;
+        float4 *group = &groups[i * PIECE_THREADS + threadIdx.x];
+        if (aligned && id < row.n)
+            cp_async_16(group, row.x + id);
+        else
+            *group = load_group<false>(row, id);
+    }
+    cp_async_commit();
+}
+
 __device__ static struct best_token
-best_of_greedy(const struct row_view &row, const float4 *groups, int64_t first)
+best_of_greedy(const struct row_view &row, const float4 *groups, int32_t first)
 {
     struct best_token best = {-INFINITY, -1};
-    int64_t id = first;
-    for (int i = threadIdx.x; id < row.n && i < PIECE_GROUPS * PIECE_THREADS; i += PIECE_THREADS) {
-        float4 x = clean_group(row, groups[i], id);
-        consider(best, x.x, (int32_t)id);
-        consider(best, x.y, (int32_t)id + 1);
-        consider(best, x.z, (int32_t)id + 2);
-        consider(best, x.w, (int32_t)id + 3);
-        id += PIECE_THREADS * 4;
+#pragma unroll 2
+    for (int i = 0; i < PIECE_GROUPS; i++) {
+        int32_t id = first + i * PIECE_THREADS * 4;
+        float4 x = clean_group(mask_group(row, groups[i * PIECE_THREADS + threadIdx.x], id));
+        consider(best, x.x, id);
+        consider(best, x.y, id + 1);
+        consider(best, x.z, id + 2);
+        consider(best, x.w, id + 3);
     }
     return best;
 }
 
-/* One token of a group whose random words are known. */
+/* How a row is drawn from. */
 struct draw_view {
+    uint64_t seed, position;
     float temperature, per_temperature;
     place_t cut;
-    float cut_value;
 };
 
+/* One token of a group whose random words are known. */
 __device__ __forceinline__ void
 consider_noisy(struct best_token &best, float known, const struct draw_view &draw, float x,
                int32_t id, uint32_t word)
@@ -108,33 +126,40 @@ consider_noisy(struct best_token &best, float known, const struct draw_view &dra
 
 /* known: a value that some token of the row reaches, or -infinity. */
 __device__ static struct best_token
-best_of_noisy(const struct row_view &row, const float4 *groups, int64_t first,
-              const struct draw_view &draw, const struct sample_params &p, float known)
+best_of_noisy(const struct row_view &row, const float4 *groups, int32_t first,
+              const struct draw_view &draw, float known)
 {
-    uint64_t seed = p.seed, position = p.position;
     struct best_token best = {-INFINITY, -1};
+    float cut = fmaxf(well_below(place_value(draw.cut)), -FLT_MAX);
+    float floor = fmaxf(well_below(known - GUMBEL_MAX), cut);
 #pragma unroll 1
     for (int i = 0; i < PIECE_GROUPS; i++) {
-        int64_t id = first + i * PIECE_THREADS * 4;
-        float4 x = make_float4(-INFINITY, -INFINITY, -INFINITY, -INFINITY);
-        if (id < row.n)
-            x = clean_group(row, groups[i * PIECE_THREADS + threadIdx.x], id);
-        float max = fmaxf(fmaxf(x.x, x.y), fmaxf(x.z, x.w));
-        float reach = fmaxf(max * draw.per_temperature, -FLT_MAX);
-        float floor = fmaxf(well_below(known - GUMBEL_MAX), well_below(draw.cut_value));
-        bool may_win = max > -INFINITY && reach >= floor;
+        int32_t id = first + i * PIECE_THREADS * 4;
+        float4 x = mask_group(row, groups[i * PIECE_THREADS + threadIdx.x], id);
+        float max = group_max(x);
+        bool may_win = max > -INFINITY && fmaxf(max * draw.per_temperature, -FLT_MAX) >= floor;
         if (!__any_sync(0xffffffffu, may_win))
             continue;
         if (may_win) {
-            uint4 words = philox_words(seed, position, (uint32_t)(id / 4));
-            consider_noisy(best, known, draw, x.x, (int32_t)id, words.x);
-            consider_noisy(best, known, draw, x.y, (int32_t)id + 1, words.y);
-            consider_noisy(best, known, draw, x.z, (int32_t)id + 2, words.z);
-            consider_noisy(best, known, draw, x.w, (int32_t)id + 3, words.w);
+            uint4 words = philox_words(draw.seed, draw.position, (uint32_t)id / 4);
+            x = clean_group(x);
+            consider_noisy(best, known, draw, x.x, id, words.x);
+            consider_noisy(best, known, draw, x.y, id + 1, words.y);
+            consider_noisy(best, known, draw, x.z, id + 2, words.z);
+            consider_noisy(best, known, draw, x.w, id + 3, words.w);
         }
         known = fmaxf(known, warp_max(best.value));
+        floor = fmaxf(well_below(known - GUMBEL_MAX), cut);
     }
     return best;
+}
+
+/* What is known of the row by now, from blocks that have ended. */
+__device__ __forceinline__ float
+known_value(const struct row_state *state)
+{
+    place_t best = *(const volatile place_t *)&state->best;
+    return best > 0 ? place_value(best) : -INFINITY;
 }
 
 /* The row's result, by one thread of the block that came last. */
@@ -155,25 +180,21 @@ draw_rows(struct sample_args args, struct sample_space space)
     __shared__ float4 groups[PIECE_GROUPS * PIECE_THREADS];
     __shared__ place_t room[PIECE_THREADS / 32];
     int row = blockIdx.x;
-    int64_t first = (int64_t)blockIdx.y * PIECE_TOKENS + threadIdx.x * 4;
+    int32_t first = blockIdx.y * PIECE_TOKENS + threadIdx.x * 4;
     pdl_wait();
+    pdl_launch_dependents();
     struct row_view view = view_row(args, space, row);
     fetch_piece<aligned>(groups, view, first);
-    pdl_launch_dependents();
 
     const struct sample_params &p = args.params[row];
     struct row_state *state = &space.states[row];
-    struct best_token best;
+    struct draw_view draw = {p.seed, p.position, view.temperature, 1.0f / view.temperature,
+                             state->cut};
+    float known = known_value(state);
+    bool greedy = is_greedy(p);
     cp_async_wait<0>();
-    if (is_greedy(p)) {
-        best = best_of_greedy(view, groups, first);
-    } else {
-        place_t known = *(volatile place_t *)&state->best;
-        struct draw_view draw = {view.temperature, 1.0f / view.temperature, state->cut,
-                                 place_value(state->cut)};
-        best = best_of_noisy(view, groups, first, draw, p,
-                             known > 0 ? place_value(known) : -INFINITY);
-    }
+    struct best_token best = greedy ? best_of_greedy(view, groups, first)
+                                    : best_of_noisy(view, groups, first, draw, known);
     place_t place = best.id < 0 ? 0 : place_of(best.value, best.id);
     place = block_best<PIECE_THREADS>(place, room);
     if (threadIdx.x == 0) {

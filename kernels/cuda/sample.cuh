@@ -43,7 +43,7 @@ struct row_state {
 };
 
 /* The sum of exp(x - max) over a piece of a row, and how many of its logits
- * are at least the target's. */
+ * are at least the target's (when that is finite). */
 struct piece_norm {
     double sum;
     float max;
@@ -119,8 +119,8 @@ clean(float x)
 __device__ __forceinline__ uint32_t
 ordered_bits(float z)
 {
-    uint32_t bits = __float_as_uint(__fadd_rn(z, 0.0f));
-    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+    int32_t bits = __float_as_int(__fadd_rn(z, 0.0f));
+    return (uint32_t)(bits ^ (bits >> 31 | INT32_MIN));   /* negative: ~bits */
 }
 
 __device__ __forceinline__ place_t
@@ -152,39 +152,36 @@ place_id(place_t place)
 /* One row, as it is drawn from. */
 struct row_view {
     const float *x;
-    int64_t n;
+    int32_t n;
     const uint32_t *allowed;   /* NULL: all ids */
     float temperature;         /* 1: no division */
 };
 
-/* Four logits from id on, id % 4 == 0: cleaned, -infinity where there are none
- * or they are not allowed. `aligned`: the row's length is a multiple of four. */
+/* Four logits from id on, id % 4 == 0; -infinity beyond the end. `aligned`: the
+ * row's length is a multiple of four. */
 template <bool aligned>
 __device__ __forceinline__ float4
-load_group(const struct row_view &row, int64_t id)
+load_group(const struct row_view &row, int32_t id)
 {
     float4 g = make_float4(-INFINITY, -INFINITY, -INFINITY, -INFINITY);
     if (id >= row.n)
         return g;
-    if (aligned) {
-        g = *reinterpret_cast<const float4 *>(row.x + id);
-    } else {
-        g.x = row.x[id];
-        if (id + 1 < row.n)
-            g.y = row.x[id + 1];
-        if (id + 2 < row.n)
-            g.z = row.x[id + 2];
-        if (id + 3 < row.n)
-            g.w = row.x[id + 3];
-    }
+    if (aligned)
+        return *reinterpret_cast<const float4 *>(row.x + id);
+    g.x = row.x[id];
+    if (id + 1 < row.n)
+        g.y = row.x[id + 1];
+    if (id + 2 < row.n)
+        g.z = row.x[id + 2];
+    if (id + 3 < row.n)
+        g.w = row.x[id + 3];
     return g;
 }
 
-/* The group cleaned; -infinity where an id is not allowed. */
+/* -infinity where an id is not allowed. */
 __device__ __forceinline__ float4
-clean_group(const struct row_view &row, float4 g, int64_t id)
+mask_group(const struct row_view &row, float4 g, int32_t id)
 {
-    g = make_float4(clean(g.x), clean(g.y), clean(g.z), clean(g.w));
     if (row.allowed != NULL && id < row.n) {
         uint32_t bits = row.allowed[id / 32] >> (id % 32);
         g.x = bits & 1 ? g.x : -INFINITY;
@@ -193,6 +190,19 @@ clean_group(const struct row_view &row, float4 g, int64_t id)
         g.w = bits & 8 ? g.w : -INFINITY;
     }
     return g;
+}
+
+__device__ __forceinline__ float4
+clean_group(float4 g)
+{
+    return make_float4(clean(g.x), clean(g.y), clean(g.z), clean(g.w));
+}
+
+/* Of the numbers among them; NaN when there is none. */
+__device__ __forceinline__ float
+group_max(float4 g)
+{
+    return fmaxf(fmaxf(g.x, g.y), fmaxf(g.z, g.w));
 }
 
 __device__ __forceinline__ float
@@ -213,7 +223,7 @@ view_row(const struct sample_args &args, const struct sample_space &space, int r
     const struct sample_params &p = args.params[row];
     struct row_view view;
     view.x = args.logits + (int64_t)row * args.vocab_size;
-    view.n = args.vocab_size;
+    view.n = (int32_t)args.vocab_size;
     view.allowed = p.num_allowed > 0 ? space.allowed + (int64_t)row * space.allowed_words : NULL;
     view.temperature = is_greedy(p) ? 1.0f : p.temperature;
     return view;
@@ -241,6 +251,13 @@ exact_exp(float x)
     y = __fmul_rn(y, __int_as_float((whole - half + 127) << 23));
     y = x < lowest ? 0.0f : y;
     return x > highest ? INFINITY : y;
+}
+
+/* exp(x - max), x <= max, where the hardware's error (2^-22) will do. */
+__device__ __forceinline__ float
+exp_near(float x, float max)
+{
+    return exp2_fast(__fmul_rn(x - max, 1.44269504f));
 }
 
 /* Of positive normal numbers. */

@@ -57,42 +57,42 @@ mass_of(place_t place, float max)
     return __float2ull_rn(__fmul_rn(exact_exp(__fsub_rn(place_value(place), max)), 0x1p44f));
 }
 
-/* visit(place) for each token of the row; 0 for what lies beyond its end. Every
- * thread of the block makes the same number of calls. */
+/* visit(z, id) for each token of the row. */
 template <bool aligned, int unroll, typename Visit>
 __device__ __forceinline__ void
 each_of_row(const struct row_view &row, Visit visit)
 {
-    for (int64_t base = threadIdx.x * 4; base - threadIdx.x * 4 < row.n;
-         base += SELECT_THREADS * unroll * 4) {
+    for (int32_t base = threadIdx.x * 4; base < row.n; base += SELECT_THREADS * unroll * 4) {
         float4 groups[unroll];
 #pragma unroll
         for (int i = 0; i < unroll; i++)
             groups[i] = load_group<aligned>(row, base + i * SELECT_THREADS * 4);
 #pragma unroll
         for (int i = 0; i < unroll; i++) {
-            int64_t id = base + i * SELECT_THREADS * 4;
-            float4 g = clean_group(row, groups[i], id);
+            int32_t id = base + i * SELECT_THREADS * 4;
+            float4 g = clean_group(mask_group(row, groups[i], id));
             float z[4] = {g.x, g.y, g.z, g.w};
 #pragma unroll
             for (int j = 0; j < 4; j++) {
-                int32_t token = (int32_t)id + j;
-                visit(id + j < row.n ? place_of(heat(z[j], row.temperature), token) : 0);
+                if (id + j < row.n)
+                    visit(heat(z[j], row.temperature), id + j);
             }
         }
     }
 }
 
+/* visit(place) for each token of the source. */
 template <bool aligned, typename Visit>
 __device__ __forceinline__ void
 each_of(const struct source &source, bool listed, Visit visit)
 {
-    if (!listed) {
-        each_of_row<aligned, ROUND_UNROLL>(source.row, visit);
-        return;
+    if (listed) {
+        for (int i = threadIdx.x; i < source.length; i += SELECT_THREADS)
+            visit(source.list[i]);
+    } else {
+        each_of_row<aligned, ROUND_UNROLL>(
+            source.row, [&](float z, int32_t id) { visit(place_of(z, id)); });
     }
-    for (int i = threadIdx.x; i < source.length; i += SELECT_THREADS)
-        visit(source.list[i]);
 }
 
 /* The sum over the block, in every thread. */
@@ -207,7 +207,7 @@ select_place(struct select_space *s, const struct source &source, bool listed, p
         clear_bins(s);
         each_of<aligned>(source, listed, [&](place_t place) {
             place_t from_low = (place & mask) - low;
-            if (place == 0 || from_low > high - low)
+            if (from_low > high - low)
                 return;
             int bin = (int)(from_low >> shift);
             atomicAdd(&s->count[bin], 1);
@@ -227,24 +227,28 @@ select_place(struct select_space *s, const struct source &source, bool listed, p
     }
 }
 
-/* Counts places >= low by their leading bits. Returns the lowest place of the
- * bin from which on there are the best `wanted` (<= SELECT_LIST) of the row, or
- * of the bin above where the list cannot hold so many. ret_best: 0 when the row
- * has no place >= low. */
+/*
+ * The first pass: counts values >= low by their leading bits. Returns the lowest
+ * place of the bin from which on there are the best `wanted` (<= SELECT_LIST) of
+ * them, or of the bin above where the list cannot hold so many. ret_max: the
+ * greatest, -infinity when there is none.
+ */
 template <bool aligned>
 __device__ static place_t
-survey_row(struct select_space *s, const struct row_view &row, place_t low, int wanted,
-           place_t *ret_best)
+survey_row(struct select_space *s, const struct row_view &row, float low, int wanted,
+           float *ret_max)
 {
-    place_t best = 0;
+    uint32_t low_bits = ordered_bits(low);
+    float max = -INFINITY;
     clear_bins(s);
-    each_of_row<aligned, SELECT_UNROLL>(row, [&](place_t place) {
-        if (place < low)
+    each_of_row<aligned, SELECT_UNROLL>(row, [&](float z, int32_t) {
+        uint32_t bits = ordered_bits(z);
+        if (bits < low_bits)
             return;
-        atomicAdd(&s->count[place >> (64 - SELECT_BITS)], 1);
-        best = place > best ? place : best;
+        atomicAdd(&s->count[bits >> (32 - SELECT_BITS)], 1);
+        max = fmaxf(max, z);
     });
-    *ret_best = block_best<SELECT_THREADS>(best, s->warps);
+    *ret_max = place_value(block_best<SELECT_THREADS>(last_place(max), s->warps));
     struct bin_choice choice = choose_bin(s, 0, wanted, false);
     if (choice.bin < 0)
         return 0;
@@ -252,19 +256,31 @@ survey_row(struct select_space *s, const struct row_view &row, place_t low, int 
     return (place_t)(choice.bin + !fits) << (64 - SELECT_BITS);
 }
 
-/* Puts all places >= from into the list. */
-template <bool aligned>
+/*
+ * The second pass: puts all places >= from, the last place of a value, into the
+ * list. with_mass: ret_mass is that of all places >= low; here exp is the
+ * hardware's and sums are f32 within a thread, in the order of the ids.
+ */
+template <bool aligned, bool with_mass>
 __device__ static struct source
-collect_list(struct select_space *s, const struct row_view &row, place_t from)
+collect_list(struct select_space *s, const struct row_view &row, place_t from, place_t low,
+             float max, place_t *ret_mass)
 {
+    uint32_t from_bits = (uint32_t)(from >> 32), low_bits = (uint32_t)(low >> 32);
+    float mass = 0;
     if (threadIdx.x == 0)
         s->length = 0;
     __syncthreads();
-    each_of_row<aligned, SELECT_UNROLL>(row, [&](place_t place) {
-        if (place >= from && place > 0)
-            s->list[atomicAdd(&s->length, 1)] = place;
+    each_of_row<aligned, SELECT_UNROLL>(row, [&](float z, int32_t id) {
+        uint32_t bits = ordered_bits(z);
+        if (with_mass && bits >= low_bits)
+            mass += exp_near(z, max);
+        if (bits >= from_bits)
+            s->list[atomicAdd(&s->length, 1)] = place_of(z, id);
     });
     __syncthreads();
+    if (with_mass)
+        *ret_mass = block_sum(s, __float2ull_rn(__fmul_rn(mass, 0x1p44f)));
     return {row, s->list, (int)s->length};
 }
 
