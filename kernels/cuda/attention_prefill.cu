@@ -90,7 +90,6 @@ head_at(const attention_params &p, const prefill_work &w, int packed, int heads_
     return ((int64_t)(w.tile.row + row) * heads_per_row + head) * D;
 }
 
-template <class Cut>
 __device__ __forceinline__ prefill_work
 find_work(const attention_params &p, int num_tiles, uint32_t group_inverse)
 {
@@ -279,10 +278,11 @@ raise_maxima(prefill_rows<Cut> &r, const prefill_scores<Cut> &s, float scale,
                 max = fmaxf(max, fmaxf(s[b][j][2 * h], s[b][j][2 * h + 1]));
             max = fmaxf(max, __shfl_xor_sync(ALL_LANES, max, 1));
             max = fmaxf(max, __shfl_xor_sync(ALL_LANES, max, 2));
-            /* a row that has seen no key: exponents stay -inf, weights 0 */
+            bool higher = max > r.max[b][h];
+            factor[b][h] = higher ? exp2_fast((r.max[b][h] - max) * scale) : 1;
+            /* 0 where the row has seen no key yet: its exponents stay -inf */
             ret_offset[b][h] = max == -INFINITY ? 0 : max * scale;
-            factor[b][h] = exp2_fast(r.max[b][h] * scale - ret_offset[b][h]);
-            raised |= r.max[b][h] != max;
+            raised |= higher;
             r.max[b][h] = max;
         }
     }
@@ -303,7 +303,8 @@ raise_maxima(prefill_rows<Cut> &r, const prefill_scores<Cut> &s, float scale,
 }
 
 /* Scores become weights, and o += weights . v: sixteen keys at a time, so that the
- * exponentials of the next run beside the products of the last. */
+ * exponentials of the next run beside the products of the last. What may be fused
+ * is written so, lest the assembler choose. */
 template <class Cut>
 __device__ __forceinline__ void
 multiply_values(prefill_rows<Cut> &r, const prefill_scores<Cut> &s, float scale,
@@ -319,8 +320,8 @@ multiply_values(prefill_rows<Cut> &r, const prefill_scores<Cut> &s, float scale,
 #pragma unroll
             for (int i = 0; i < 4; i++) { /* mma_bf16's a: rows g, g+8; then columns + 8 */
                 int h = i % 2, j = 2 * n + i / 2;
-                float e = exp2_fast(s[b][j][2 * h] * scale - offset[b][h]);
-                float f = exp2_fast(s[b][j][2 * h + 1] * scale - offset[b][h]);
+                float e = exp2_fast(__fmaf_rn(s[b][j][2 * h], scale, -offset[b][h]));
+                float f = exp2_fast(__fmaf_rn(s[b][j][2 * h + 1], scale, -offset[b][h]));
                 r.sum[b][h] += e + f;
                 weights[b][i] = bf16_pair(e, f);
             }
@@ -380,7 +381,7 @@ attention_prefill(const attention_params p, int num_tiles, uint32_t group_invers
     constexpr int keys = Cut::keys;
 
     pdl_wait();
-    prefill_work w = find_work<Cut>(p, num_tiles, group_inverse);
+    prefill_work w = find_work(p, num_tiles, group_inverse);
     int key0 = w.first_key / keys * keys;
     copy_queries<Cut>(p, w, q_tile);
     copy_keys<Cut>(p, w, key0, fetch_page<Cut>(w, key0), stages);

@@ -27,36 +27,39 @@ struct geometry {
     const char *name;
     struct attention_shape shape;
     float q_scale;   /* queries are in +-q_scale, keys and values in +-2 */
+    float common;    /* first element of all queries and keys unless 0: makes scores
+                        that are close together and far from 0 */
 };
 
 static const struct geometry models[] = {
-    {"gemma-2-9b", {16, 8, 256, 1.0f / 16, 50, 0}, 16},
-    {"gemma-2-9b, window", {16, 8, 256, 1.0f / 16, 50, 90}, 16},
-    {"gemma-2-27b", {32, 16, 128, 1.0f / 12, 50, 0}, 16},
-    {"gemma-2-27b, window", {32, 16, 128, 1.0f / 12, 50, 70}, 16},
-    {"llama-8b", {32, 8, 128, 0.08838835f, 0, 0}, 2},
-    {"qwen-7b", {28, 4, 128, 0.08838835f, 0, 0}, 4},
-    {"qwen-14b", {40, 8, 128, 0.08838835f, 0, 0}, 2},
-    {"smollm2", {9, 3, 64, 0.125f, 0, 0}, 2},
+    {"gemma-2-9b", {16, 8, 256, 1.0f / 16, 50, 0}, 16, 0},
+    {"gemma-2-9b, window", {16, 8, 256, 1.0f / 16, 50, 90}, 16, 0},
+    {"gemma-2-27b", {32, 16, 128, 1.0f / 12, 50, 0}, 16, 0},
+    {"gemma-2-27b, window", {32, 16, 128, 1.0f / 12, 50, 70}, 16, 0},
+    {"llama-8b", {32, 8, 128, 0.08838835f, 0, 0}, 2, 0},
+    {"qwen-7b", {28, 4, 128, 0.08838835f, 0, 0}, 4, 0},
+    {"qwen-14b", {40, 8, 128, 0.08838835f, 0, 0}, 2, 0},
+    {"smollm2", {9, 3, 64, 0.125f, 0, 0}, 2, 0},
 };
 
 static const struct geometry edges[] = {
-    {"no window on 256", {2, 2, 256, 1.0f / 16, 0, 0}, 2},
-    {"one kv head", {8, 1, 64, 0.125f, 0, 0}, 2},
-    {"a head each", {4, 4, 64, 0.125f, 0, 0}, 2},
-    {"a head each, 128", {2, 2, 128, 0.08838835f, 0, 33}, 2},
-    {"groups of 16", {16, 1, 128, 0.08838835f, 0, 0}, 2},
-    {"groups of 16 on 256", {16, 1, 256, 1.0f / 16, 30, 64}, 4},
-    {"window 1", {6, 2, 64, 0.125f, 0, 1}, 2},
-    {"window 16, soft cap 5", {6, 2, 64, 0.125f, 5, 16}, 8},
-    {"equal scores", {4, 2, 64, 0.125f, 0, 0}, 0},
+    {"no window on 256", {2, 2, 256, 1.0f / 16, 0, 0}, 2, 0},
+    {"one kv head", {8, 1, 64, 0.125f, 0, 0}, 2, 0},
+    {"a head each", {4, 4, 64, 0.125f, 0, 0}, 2, 0},
+    {"a head each, 128", {2, 2, 128, 0.08838835f, 0, 33}, 2, 0},
+    {"groups of 16", {16, 1, 128, 0.08838835f, 0, 0}, 2, 0},
+    {"groups of 16 on 256", {16, 1, 256, 1.0f / 16, 30, 64}, 4, 0},
+    {"window 1", {6, 2, 64, 0.125f, 0, 1}, 2, 0},
+    {"window 16, soft cap 5", {6, 2, 64, 0.125f, 5, 16}, 8, 0},
+    {"equal scores", {4, 2, 64, 0.125f, 0, 0}, 0, 0},
+    {"scores around 288", {4, 2, 64, 0.125f, 0, 0}, 2, 48},
 };
 
 /* The real window of Gemma 2, and a long context without one. */
 static const struct geometry longest[] = {
-    {"window 4096 on 256", {2, 1, 256, 1.0f / 16, 50, 4096}, 16},
-    {"window 4096", {4, 2, 128, 1.0f / 12, 50, 4096}, 16},
-    {"no window", {4, 1, 128, 0.08838835f, 0, 0}, 2},
+    {"window 4096 on 256", {2, 1, 256, 1.0f / 16, 50, 4096}, 16, 0},
+    {"window 4096", {4, 2, 128, 1.0f / 12, 50, 4096}, 16, 0},
+    {"no window", {4, 1, 128, 0.08838835f, 0, 0}, 2, 0},
 };
 
 /* What the tests share about some sequences: inputs by sequence and position. */
@@ -66,6 +69,14 @@ struct rig {
     float *q[MAX_SEQS], *k[MAX_SEQS], *v[MAX_SEQS];   /* owned; [len, heads, D] */
     int stride, num_pages;
 };
+
+/* Sets the first of D elements of all heads. */
+static void
+set_first(float *x, int64_t n, int D, float value)
+{
+    for (int64_t i = 0; i < n && value != 0; i += D)
+        x[i] = value;
+}
 
 static struct rig
 rig_open(const struct geometry *g, const int *lens, int num_seqs)
@@ -79,6 +90,8 @@ rig_open(const struct geometry *g, const int *lens, int num_seqs)
         rig.q[i] = random_bf16(seed, n * s->num_heads, g->q_scale);
         rig.k[i] = random_bf16(seed + 1, n * s->num_kv_heads, 2);
         rig.v[i] = random_bf16(seed + 2, n * s->num_kv_heads, 2);
+        set_first(rig.q[i], n * s->num_heads, s->head_dim, g->common);
+        set_first(rig.k[i], n * s->num_kv_heads, s->head_dim, g->common);
         rig.stride = MAX(rig.stride, CEIL_DIV(lens[i], CUDA_PAGE_TOKENS));
     }
     rig.num_pages = num_seqs * rig.stride;
@@ -389,7 +402,7 @@ START_TEST(test_prefill_window_smaller_than_a_tile_of_queries)
 {
     static const struct part parts[] = {{0, 128}, {200, 128}, {77, 100}};
     for (int window = 1; window < 128; window = 3 * window + 1) {
-        struct geometry g = {"window", {1, 1, 64, 0.125f, 0, window}, 2};
+        struct geometry g = {"window", {1, 1, 64, 0.125f, 0, window}, 2, 0};
         check_parts(&g, parts, ARRAY_SIZE(parts), false);
     }
 }
@@ -431,11 +444,13 @@ run_chunks(const struct rig *rig, int chunk, int tile_rows)
 }
 
 static const struct geometry chunked[] = {
-    {"256", {2, 1, 256, 1.0f / 16, 50, 37}, 8},
-    {"128", {4, 1, 128, 0.08838835f, 0, 0}, 2},
-    {"128, window", {7, 1, 128, 0.08838835f, 30, 50}, 4},
-    {"64", {3, 1, 64, 0.125f, 0, 0}, 2},
-    {"64, window", {5, 1, 64, 0.125f, 0, 66}, 2},
+    {"256", {2, 1, 256, 1.0f / 16, 50, 37}, 8, 0},
+    {"128", {4, 1, 128, 0.08838835f, 0, 0}, 2, 0},
+    {"128, window", {7, 1, 128, 0.08838835f, 30, 50}, 4, 0},
+    {"64", {3, 1, 64, 0.125f, 0, 0}, 2, 0},
+    {"64, window", {5, 1, 64, 0.125f, 0, 66}, 2, 0},
+    {"scores around 288", {4, 1, 64, 0.125f, 0, 0}, 2, 48},
+    {"scores around 288, window", {4, 1, 128, 0.125f, 0, 40}, 2, 48},
 };
 
 START_TEST(test_prefill_any_cut_gives_the_same_bits)
