@@ -58,7 +58,7 @@ struct prefill_work {
     uint32_t group_inverse;   /* 2^16 / group, rounded up */
 };
 
-/* A warp's packed rows: blocks of 16, of which lane l holds rows l / 4 and l / 4 + 8. */
+/* A warp's packed rows: blocks of 16, of which lane l holds l / 4 and l / 4 + 8. */
 template <class Cut>
 struct prefill_rows {
     int first, last;                   /* positions of the warp's; last -1: none in use */
@@ -457,6 +457,8 @@ cuda_attention_prefill(const struct cuda_ctx *ctx, bf16_bits *out, const bf16_bi
                        const struct kv_layer *kv, const struct step_ints *ints, int num_tiles,
                        const struct attention_shape *shape)
 {
+    if (!cuda_attention_is_fast(shape))
+        return cudaErrorInvalidValue;
     struct attention_params p = attention_params_of(out, qkv, kv, ints, shape);
     bool softcap = shape->softcap > 0;
     switch (shape->head_dim) {
@@ -464,8 +466,7 @@ cuda_attention_prefill(const struct cuda_ctx *ctx, bf16_bits *out, const bf16_bi
         return launch_prefill<prefill_cut_64>(ctx, p, num_tiles, softcap);
     case 128:
         return launch_prefill<prefill_cut_128>(ctx, p, num_tiles, softcap);
-    case 256:
+    default:
         return launch_prefill<prefill_cut_256>(ctx, p, num_tiles, softcap);
     }
-    return cudaErrorInvalidValue;
 }

@@ -151,7 +151,7 @@ make_cache(const struct rig *rig, const struct part *parts)
     return kv;
 }
 
-/* Queries of the parts, one after the other; what the kernel must not read is NaN. */
+/* Queries of the parts, in order; what the kernel must not read is NaN. */
 static bf16_bits *
 make_qkv(const struct rig *rig, const struct part *parts, int num_rows)
 {
