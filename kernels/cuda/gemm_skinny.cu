@@ -2,21 +2,15 @@
 /*
  * out[M, N] = x[M, K] . w[N, K]^T for few rows of x: a stream of weights.
  *
- * Weights are the A operand of mma m16n8k16 (16 rows of w), tokens the B operand
- * (8 columns), so that one token wastes only tensor-core work, which is idle
- * anyway, and no memory. A block owns RT * 16 rows of w and MT * 8 tokens. K is
- * cut into slices of 64; slice j belongs to warp j % 4, which sums its slices in
- * order; the four sums are added in order at the end. RT and MT do not enter: an
- * element has the same bits in any tile, and so for any M.
+ * One token wastes tensor-core work, which is idle anyway, and no memory: layout
+ * and order of sums are those of gemm_tile.cuh. A block owns RT * 16 rows of w and
+ * MT * 8 tokens; its warp q sums the slices j with j % 4 == q, and the four sums
+ * meet in shared memory at the end. RT and MT do not enter an element's sum.
  *
- * Within a slice the order of k is free as long as both operands agree. Lane
- * (g, t) = (lane / 4, lane % 4) takes k = 8t.. and 32 + 8t.., 16 bytes each, of
- * rows g and g + 8 (w) and of token g (x): what a lane needs of a row is what it
- * can load with two 16-byte accesses, and no lane needs another's bytes. So
+ * What a lane needs of a row no other lane needs. So
  * - w goes through a ring in shared memory, STAGES slices deep, as [warp][stage]
- *   [row / 8][half][lane] of 16 bytes: a lane copies (cp.async) what it will read
- *   itself, all accesses of a warp are 512 bytes in a row, and the main loop has
- *   no barrier, only the lane's own wait;
+ *   [row / 8][half] lines: a lane copies (cp.async) what it will read itself, and
+ *   the main loop has no barrier, only the lane's own wait;
  * - x, which comes from L2, goes straight to registers one slice ahead. It is
  *   loaded past L1 (ld.global.cg): with overlapped launches a line in L1 may be
  *   older than the kernel that wrote x.
@@ -27,14 +21,13 @@
  * a block that has just begun, or an SM with one block at the end of the grid,
  * leaves enough. Registers allow the same number of blocks.
  */
-#include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/gemm_tile.cuh"
 
 namespace {
 
-constexpr int WARPS = 4;
-constexpr int SLICE = 64;                   /* k of one step of a warp */
-constexpr int LINE = 32 * 16;               /* bytes that a warp copies at once */
+using namespace gemm;
+
+constexpr int WARPS = PARTS;
 
 template <int RT>
 struct Ring {
@@ -43,13 +36,6 @@ struct Ring {
     static constexpr int stage_bytes = RT * 4 * LINE;
     static constexpr int warp_bytes = stages * stage_bytes;
     static constexpr int bytes = WARPS * warp_bytes;
-};
-
-struct Product {
-    void *out;
-    const bf16_bits *x, *w, *bias;
-    int M, N, K;
-    int out_f32;
 };
 
 /* The rows g and g + 8 of RT row tiles of w, as one lane sees them. */
@@ -77,18 +63,6 @@ struct WeightStream {
     }
 };
 
-/* A lane's 16 elements of one token (B) or of one row of w (half of A). */
-struct Elements {
-    uint4 low, high;
-};
-
-__device__ __forceinline__ uint32_t
-pair(const Elements &e, int i)
-{
-    const uint4 &v = i < 4 ? e.low : e.high;
-    return i % 4 == 0 ? v.x : i % 4 == 1 ? v.y : i % 4 == 2 ? v.z : v.w;
-}
-
 template <int MT>
 __device__ __forceinline__ void
 load_tokens(Elements (&x)[MT], const bf16_bits *base, size_t token_step, int tokens_left, int k,
@@ -110,16 +84,11 @@ multiply_slice(float (&sums)[RT][MT][4], const char *ring, const Elements (&x)[M
 {
 #pragma unroll
     for (int i = 0; i < RT; i++) {
-        const uint4 *line = reinterpret_cast<const uint4 *>(ring + i * 4 * LINE);
-        Elements upper = {line[0], line[32]}, lower = {line[64], line[96]};
+        Elements upper = load_lines(ring + i * 4 * LINE);
+        Elements lower = load_lines(ring + i * 4 * LINE + 2 * LINE);
 #pragma unroll
-        for (int s = 0; s < SLICE / 16; s++) {
-            uint32_t a[4] = {pair(upper, 2 * s), pair(lower, 2 * s), pair(upper, 2 * s + 1),
-                             pair(lower, 2 * s + 1)};
-#pragma unroll
-            for (int j = 0; j < MT; j++)
-                mma_bf16(sums[i][j], a, pair(x[j], 2 * s), pair(x[j], 2 * s + 1));
-        }
+        for (int j = 0; j < MT; j++)
+            multiply(sums[i][j], upper, lower, x[j]);
     }
 }
 
@@ -157,17 +126,7 @@ add_and_store(const float (&sums)[RT][MT][4], float *meeting, const Product &p, 
             sum.x += more.x;
             sum.y += more.y;
         }
-        if (p.bias != nullptr) {
-            uint32_t b = *reinterpret_cast<const uint32_t *>(p.bias + n);
-            sum.x += bf16_low(b);
-            sum.y += bf16_high(b);
-        }
-        size_t at = (size_t)m * p.N + n;
-        if (p.out_f32)
-            *reinterpret_cast<float2 *>(static_cast<float *>(p.out) + at) = sum;
-        else
-            *reinterpret_cast<uint32_t *>(static_cast<bf16_bits *>(p.out) + at) =
-                bf16_pair(sum.x, sum.y);
+        store_pair(p, m, n, sum);
     }
 }
 
@@ -282,15 +241,7 @@ cuda_gemm_skinny(const struct cuda_ctx *ctx, void *out, const bf16_bits *x, cons
         return run_rows<1>(ctx, p);
     if (M <= 16)
         return run_rows<2>(ctx, p);
-    return M <= 24 ? run_rows<3>(ctx, p) : run_rows<4>(ctx, p);
-}
-
-extern "C" cudaError_t
-cuda_gemm_any(const struct cuda_ctx *ctx, void *out, const bf16_bits *x, const bf16_bits *w,
-              const bf16_bits *bias, int M, int N, int K, int out_f32)
-{
-    if (M <= SKINNY_MAX_ROWS)
-        return cuda_gemm_skinny(ctx, out, x, w, bias, M, N, K, out_f32);
-    Product p = {out, x, w, bias, M, N, K, out_f32};
-    return run<4, 4>(ctx, p);
+    if (M <= 24)
+        return run_rows<3>(ctx, p);
+    return M <= SKINNY_MAX_ROWS ? run_rows<4>(ctx, p) : run<4, 4>(ctx, p);
 }

@@ -177,6 +177,12 @@ START_TEST(test_any_many_rows_are_exact)
     check_exact("any", cuda_gemm_any, 33, 72, 320, 1, 0);
     check_exact("any", cuda_gemm_any, 70, 200, 1032, 0, 1);
     check_exact("any", cuda_gemm_any, 128, 136, 64, 1, 0);
+    /* tiles of 64 and of 128 tokens: many blocks are needed before they pay; K of
+     * fewer slices than parts, of fewer than stages in a part, and of more */
+    check_exact("any", cuda_gemm_any, 40, 3208, 72, 1, 0);
+    check_exact("any", cuda_gemm_any, 64, 3336, 320, 0, 1);
+    check_exact("any", cuda_gemm_any, 70, 4304, 136, 1, 1);
+    check_exact("any", cuda_gemm_any, 300, 1288, 1352, 1, 0);
 }
 END_TEST
 
@@ -185,8 +191,8 @@ END_TEST
 static void
 check_company(int N, int K)
 {
-    enum { MOST = 75 };
-    static const int companies[] = {2, 8, 9, 17, 25, 32, 33, MOST};
+    enum { MOST = 101 };
+    static const int companies[] = {2, 8, 9, 17, 25, 32, 33, 64, MOST};
     struct product p;
     product_init(&p, MOST, N, K, true, true, FRACTIONS);
     const struct gemm_args *a = &p.args;
@@ -195,7 +201,7 @@ check_company(int N, int K)
         CUDA_OK(cuda_gemm_any(&ctx, (float *)a->out + (size_t)m * N, a->x + (size_t)m * K, a->w,
                               a->bias, 1, N, K, 1));
     product_read(&p);
-    for (int m = 0; m < MOST; m += 37)
+    for (int m = 0; m < MOST; m += 50)
         for (int n = 0; n < N; n++) {
             double want = exact(&p, m, n), got = (double)p.out[(size_t)m * N + n];
             if (fabs(got - want) > 2e-6 * sqrt(K))
@@ -218,7 +224,7 @@ START_TEST(test_any_row_has_the_same_bits_in_any_company)
 {
     check_company(40, 4096);
     check_company(24, 1352);
-    check_company(ctx.num_sms * 32, 328);
+    check_company(3656, 328); /* wide enough for tiles */
 }
 END_TEST
 
