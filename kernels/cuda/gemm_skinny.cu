@@ -63,6 +63,7 @@ struct WeightStream {
     }
 };
 
+/* MT token tiles' elements of the slice at k; zeros beyond the ends. */
 template <int MT>
 __device__ __forceinline__ void
 load_tokens(Elements (&x)[MT], const bf16_bits *base, size_t token_step, int tokens_left, int k,
@@ -70,10 +71,10 @@ load_tokens(Elements (&x)[MT], const bf16_bits *base, size_t token_step, int tok
 {
 #pragma unroll
     for (int j = 0; j < MT; j++) {
-        const uint4 *src = reinterpret_cast<const uint4 *>(base + j * token_step + k);
+        const bf16_bits *src = base + j * token_step + k;
         bool token = j * 8 < tokens_left;
-        x[j].low = token && k < k_left ? __ldcg(src) : make_uint4(0, 0, 0, 0);
-        x[j].high = token && k + 32 < k_left ? __ldcg(src + 4) : make_uint4(0, 0, 0, 0);
+        x[j].low = load_l2(src, token && k < k_left);
+        x[j].high = load_l2(src + 32, token && k + 32 < k_left);
     }
 }
 
@@ -170,6 +171,7 @@ gemm_skinny(const Product p)
         for (int j = 0; j < MT; j++)
             tokens[j] = next[j];
         load_tokens<MT>(next, x, w.row_step, tokens_left, k + WARPS * SLICE, w.k_left);
+        __syncwarp(); /* else ptxas moves these loads down to their use, a round later */
         cp_async_wait<R::stages - 1>();
         multiply_slice<RT, MT>(sums, w.ring + stage * R::stage_bytes, tokens);
         /* after the products: the stage is in registers by then */

@@ -159,4 +159,24 @@ opaque(T *p)
     return p;
 }
 
+/* 16 bytes from L2, past L1; zeros when !valid (p is then not touched). */
+__device__ __forceinline__ uint4
+load_l2(const void *p, bool valid)
+{
+    uint4 v;
+    asm volatile("{\n\t"
+                 ".reg .pred valid;\n\t"
+                 "setp.ne.u32 valid, %5, 0;\n\t"
+                 "mov.u32 %0, 0;\n\t"
+                 "mov.u32 %1, 0;\n\t"
+                 "mov.u32 %2, 0;\n\t"
+                 "mov.u32 %3, 0;\n\t"
+                 "@valid ld.global.cg.v4.u32 {%0,%1,%2,%3}, [%4];\n\t"
+                 "}"
+                 : "=&r"(v.x), "=&r"(v.y), "=&r"(v.z), "=&r"(v.w)
+                 : "l"(p), "r"((uint32_t)valid)
+                 : "memory");
+    return v;
+}
+
 #endif
