@@ -45,9 +45,11 @@ int gemm_plans_new(const struct gemm_config *config, struct gemm_plans **ret_pla
 void gemm_plans_free(struct gemm_plans *plans);
 
 /*
- * Enqueues one product. May be captured. The first call of a shape and bucket of
- * rows plans it (host work only); later ones allocate nothing. N or K not a
- * multiple of 8: ERR_UNSUPPORTED; the launch's or cuBLASLt's failure: ERR_DEVICE.
+ * Enqueues one product; M 0 is none. May be captured. The first call of a shape
+ * and bucket of rows plans it (host work only), and CUDA may load a kernel at its
+ * first launch: better not while recording. Later calls allocate nothing. N or K
+ * not a multiple of 8: ERR_UNSUPPORTED; the launch's or cuBLASLt's failure:
+ * ERR_DEVICE.
  */
 int gemm_run(struct gemm_plans *plans, const struct cuda_ctx *ctx, const struct gemm_args *args,
              struct error *err);

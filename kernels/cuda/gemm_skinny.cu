@@ -16,10 +16,10 @@
  *   older than the kernel that wrote x.
  *
  * Weights are constants: a block fills its ring before pdl_wait(). A ring is 64
- * KB (RT 1; three blocks an SM) or 96 KB (RT 2, 4; two blocks), so 64 to 192 KB
- * are in flight per SM where HBM needs about 40 (4.8 TB/s at 1 us over 132 SMs);
- * a block that has just begun, or an SM with one block at the end of the grid,
- * leaves enough. Registers allow the same number of blocks.
+ * KB (RT 1; three blocks an SM) or 96 KB (RT 2, 4; two blocks); registers allow
+ * the same number of blocks. So 64 to 192 KB are in flight per SM where HBM needs
+ * about 40 (4.8 TB/s at 1 us over 132 SMs): enough is left when a block has just
+ * begun, or an SM has one block only. At most 193 registers, no spills.
  */
 #include "kernels/cuda/gemm_tile.cuh"
 

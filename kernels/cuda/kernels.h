@@ -149,21 +149,23 @@ cudaError_t cuda_copy_blocks(const struct cuda_ctx *ctx, bf16_bits *cache, const
                              int num_pairs, int num_layers, int64_t num_blocks,
                              int64_t block_elements);
 
-/* ---- gemm_skinny.cu ---------------------------------------------------- */
+/* ---- gemm_skinny.cu, gemm_any.cu ----------------------------------------- */
 
-/* Most rows that cuda_gemm_skinny takes. */
+/* Most rows for which cuda_gemm_skinny reads the weights once. */
 #define SKINNY_MAX_ROWS 32
 /*
  * out[M, N] = x[M, K] . w[N, K]^T (+ bias[N], bf16, may be NULL); out bf16, or
- * f32 (out_f32). 1 <= M <= SKINNY_MAX_ROWS, N % 8 == 0, K % 8 == 0. An element's
- * accumulation order depends on N and K alone: the same for any M.
+ * f32 (out_f32). N % 8 == 0, K % 8 == 0, N <= 2^20, M any; x and w 16-byte
+ * aligned. More than SKINNY_MAX_ROWS rows are done in groups of so many, of which
+ * each reads w (from L2). An element's accumulation order depends on K alone: it
+ * is the same for any M.
  */
 cudaError_t cuda_gemm_skinny(const struct cuda_ctx *ctx, void *out, const bf16_bits *x,
                              const bf16_bits *w, const bf16_bits *bias, int M, int N, int K,
                              int out_f32);
-/* The same product with the same bits for any M >= 1: a row's results do not
- * depend on how many rows there are. M * K, M * N: any; M <= 2^20. Slower than
- * cuBLASLt where M is large: for the option `deterministic`. */
+/* The same product with the same bits, by tiles that share both operands where M
+ * and N are large enough for them. Slower than cuBLASLt there: for the option
+ * `deterministic`. */
 cudaError_t cuda_gemm_any(const struct cuda_ctx *ctx, void *out, const bf16_bits *x,
                           const bf16_bits *w, const bf16_bits *bias, int M, int N, int K,
                           int out_f32);
