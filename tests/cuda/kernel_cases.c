@@ -3,13 +3,15 @@
  * Launches one kernel at the shape that one model gives it, for tools/kernel-table
  * to count what it does:
  *   kernel_cases --list            the cases, one a line: KERNEL MODEL ROWS
- *   kernel_cases KERNEL MODEL ROWS one of them; prints "bytes N flops M": what has
- *                                  to come from or go to memory, and be computed
+ *   kernel_cases KERNEL MODEL ROWS one of them; prints "bytes N flops M units U":
+ *                                  what has to come from or go to memory, and be
+ *                                  computed, in how many parts (0: a block each)
  * Runs on the virtual device with its check of never-written memory off: operands
- * are whatever is there, only the step's integers are true. Computes nothing that
- * anyone reads; tests/cuda's other programs are for results.
+ * are whatever is there, except the step's integers and logits, on which the
+ * kernels' paths depend. Nobody reads the results; the other programs here do.
  */
 #include "kernels/cuda/kernels.h"
+#include "util/rng.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,9 +38,11 @@ static const struct model models[] = {
 };
 #define NUM_MODELS (sizeof models / sizeof models[0])
 
-/* What a case has to move and compute, whoever does it. */
+/* What a case has to move and compute, whoever does it; units: the parts that a
+ * persistent grid shares out, 0: a block each. */
 struct work {
     double bytes, flops;
+    int units;
 };
 
 static const struct cuda_ctx *
@@ -101,7 +105,8 @@ run_gemm(int M, int N, int K, int f32)
 {
     check(cuda_gemm_skinny(context(), space(4.0 * M * N), space(2.0 * M * K), space(2.0 * N * K),
                            NULL, M, N, K, f32), "cuda_gemm_skinny");
-    return (struct work){2.0 * N * K + 2.0 * M * K + (f32 ? 4.0 : 2.0) * M * N, 2.0 * M * N * K};
+    double out_bytes = (f32 ? 4.0 : 2.0) * M * N;
+    return (struct work){2.0 * N * K + 2.0 * M * K + out_bytes, 2.0 * M * N * K, 0};
 }
 
 static struct work
@@ -140,7 +145,7 @@ add_rmsnorm(const struct model *m, int rows)
     double n = (double)rows * m->hidden;
     check(cuda_add_rmsnorm(context(), space(2 * n), space(2 * n), space(2 * n),
                            space(4.0 * m->hidden), rows, m->hidden, 1e-5f, 0), "cuda_add_rmsnorm");
-    return (struct work){8 * n + 4.0 * m->hidden, 5 * n};
+    return (struct work){8 * n + 4.0 * m->hidden, 5 * n, 0};
 }
 
 static struct work
@@ -149,7 +154,7 @@ act_mul(const struct model *m, int rows)
     double n = (double)rows * m->ffn;
     check(cuda_act_mul(context(), space(2 * n), space(4 * n), rows, m->ffn, m->gelu),
           "cuda_act_mul");
-    return (struct work){6 * n, 8 * n};
+    return (struct work){6 * n, 8 * n, 0};
 }
 
 /* A step's integers for `seqs` sequences of `context` tokens whose last `rows_each`
@@ -227,9 +232,10 @@ embed(const struct model *m, int rows)
 {
     struct step_ints ints = step_of(m, rows, 1, CONTEXT);
     double n = (double)rows * m->hidden;
-    check(cuda_embed(context(), space(2 * n), space(2.0 * m->vocab * m->hidden), &ints, rows,
-                     m->hidden, 1), "cuda_embed");
-    return (struct work){4 * n, n};
+    /* of the table only the rows that step_of names */
+    check(cuda_embed(context(), space(2 * n), space(2 * n), &ints, rows, m->hidden, 1),
+          "cuda_embed");
+    return (struct work){4 * n, n, 0};
 }
 
 static struct work
@@ -243,7 +249,7 @@ rope_kv_write(const struct model *m, int rows)
     check(cuda_rope_kv_write(context(), space(2.0 * rows * qkv_width(m)), &kv,
                              space(4.0 * (CONTEXT + 1) * m->head_dim), &ints, rows, &shape),
           "cuda_rope_kv_write");
-    return (struct work){4 * q + 8 * k + 4.0 * rows * m->head_dim, 3 * (q + k)};
+    return (struct work){4 * q + 8 * k + 4.0 * rows * m->head_dim, 3 * (q + k), 0};
 }
 
 static struct work
@@ -259,7 +265,8 @@ attention_decode(const struct model *m, int rows)
                                 &ints, &shape,
                                 space(slots * cuda_attention_partial_bytes(&shape)),
                                 zeros((size_t)rows * m->kv_heads * 4)), "cuda_attention_decode");
-    return (struct work){4 * keys + 4 * q, 4.0 * CONTEXT * q};
+    int splits = (CONTEXT + decode_split_keys(CONTEXT) - 1) / decode_split_keys(CONTEXT);
+    return (struct work){4 * keys + 4 * q, 4.0 * CONTEXT * q, rows * splits * m->kv_heads};
 }
 
 /* `rows` new tokens of one sequence, none before. */
@@ -274,7 +281,26 @@ attention_prefill(const struct model *m, int rows)
     int tiles = (rows + PREFILL_TILE_ROWS - 1) / PREFILL_TILE_ROWS;
     check(cuda_attention_prefill(context(), space(2 * q), space(2.0 * rows * qkv_width(m)), &kv,
                                  &ints, tiles, &shape), "cuda_attention_prefill");
-    return (struct work){4 * keys + 4 * q, 2.0 * (rows + 1) * q};
+    return (struct work){4 * keys + 4 * q, 2.0 * (rows + 1) * q, 0};
+}
+
+/* As a model's: a bell of width 2.5, so that few compete to be drawn. */
+static float *
+logits_of(int64_t n)
+{
+    float *host = malloc((size_t)n * sizeof *host);
+    if (host == NULL)
+        abort();
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t bits = rng_mix64((uint64_t)i);
+        float sum = 0;
+        for (int k = 0; k < 4; k++)
+            sum += (float)(bits >> (16 * k) & 0xffff) / 65536 - 0.5f;
+        host[i] = sum * 2.5f / 0.57735f; /* four uniforms: a variance of 1/3 */
+    }
+    float *device = upload(host, (size_t)n * sizeof *host);
+    free(host);
+    return device;
 }
 
 /* Plain temperature, as in the offline test. */
@@ -290,7 +316,7 @@ sample(const struct model *m, int rows)
     double n = (double)rows * m->vocab;
     size_t workspace = cuda_sample_workspace(rows, m->vocab, 0, 0);
     struct sample_args args = {
-        .logits = zeros((size_t)(4 * n)), .num_rows = rows, .vocab_size = m->vocab,
+        .logits = logits_of((int64_t)n), .num_rows = rows, .vocab_size = m->vocab,
         .params = upload(params, (size_t)rows * sizeof *params), .ids = zeros(4),
         .values = zeros(4), .last_tokens = zeros((size_t)rows * 4),
         .drawn = zeros((size_t)rows * 4), .out = space(rows * sizeof(struct sample_out)),
@@ -298,7 +324,7 @@ sample(const struct model *m, int rows)
         .workspace = zeros(workspace), .workspace_bytes = workspace};
     free(params);
     check(cuda_sample(context(), &args), "cuda_sample");
-    return (struct work){4 * n, 20 * n};
+    return (struct work){4 * n, 20 * n, 0};
 }
 
 /* The table shows every kernel at every model, and one model at more batches. */
@@ -351,7 +377,7 @@ main(int argc, char **argv)
                 continue;
             struct work work = cases[c].run(&models[m], atoi(argv[3]));
             check(cudaDeviceSynchronize(), argv[1]);
-            printf("bytes %.0f flops %.0f\n", work.bytes, work.flops);
+            printf("bytes %.0f flops %.0f units %d\n", work.bytes, work.flops, work.units);
             return 0;
         }
     }
