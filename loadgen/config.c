@@ -15,6 +15,11 @@ static const char *const datasets[] = {"random",   "sharegpt",    "custom", "pre
 static const char *const ramp_ups[] = {"linear", "exponential", NULL};
 static const char *const formats[] = {"text", "markdown", "reference", NULL};
 
+/* Options of data sets that are not here. */
+#define NO_DATA_SET(option, value) \
+    {.name = option, .type = OPT_REFUSED, .metavar = value, .section = "Not supported", \
+     .text = "its data set is not one of --dataset-name"}
+
 static const struct option rows[] = {
     /* ---- server ---- */
     {.name = "base-url", .alias = "url", .letter = 'u', .type = OPT_STRING, AT(base_url),
@@ -303,6 +308,13 @@ static const struct option rows[] = {
      .text = "Nor does it have one in vllm bench serve."},
     {.name = "skip-chat-template", .type = OPT_IGNORED, .section = "No effect",
      .text = "Prompts are sent as they are; with openai-chat the server applies its template."},
+    {.name = "chat-template-kwargs", .type = OPT_IGNORED, .metavar = "JSON",
+     .section = "No effect", .text = "For the server's template, give --extra-body "
+                                     "'{\"chat_template_kwargs\": {...}}'."},
+    {.name = "enable-multimodal-chat", .type = OPT_IGNORED, .section = "No effect",
+     .text = "With openai-chat, prompts are sent as lists of parts anyway."},
+    {.name = "best-of", .type = OPT_IGNORED, .metavar = "N", .section = "No effect",
+     .text = "Nor does vllm bench serve still have it."},
     {.name = "no-stream", .type = OPT_IGNORED, .section = "No effect",
      .text = "It is about data sets of a hub."},
     {.name = "custom-ensure-client-side-data", .type = OPT_IGNORED, .section = "No effect",
@@ -315,6 +327,28 @@ static const struct option rows[] = {
      .text = "start the server's profiler by hand"},
     {.name = "lora-modules", .type = OPT_REFUSED, .metavar = "NAME...",
      .section = "Not supported", .text = "there are no LoRA modules in llmd"},
+    {.name = "lora-assignment", .type = OPT_REFUSED, .metavar = "HOW",
+     .section = "Not supported", .text = "it goes with --lora-modules"},
+    NO_DATA_SET("hf-name", "NAME"),
+    NO_DATA_SET("hf-subset", "NAME"),
+    NO_DATA_SET("hf-split", "NAME"),
+    NO_DATA_SET("hf-output-len", "N"),
+    NO_DATA_SET("random-batch-size", "N"),
+    NO_DATA_SET("no-reranker", NULL),
+    NO_DATA_SET("random-mm-base-items-per-request", "N"),
+    NO_DATA_SET("random-mm-num-mm-items-range-ratio", "R"),
+    NO_DATA_SET("random-mm-limit-mm-per-prompt", "JSON"),
+    NO_DATA_SET("random-mm-bucket-config", "DICT"),
+    NO_DATA_SET("spec-bench-category", "NAME"),
+    NO_DATA_SET("spec-bench-output-len", "N"),
+    NO_DATA_SET("speed-bench-category", "NAME"),
+    NO_DATA_SET("speed-bench-dataset-subset", "NAME"),
+    NO_DATA_SET("speed-bench-output-len", "N"),
+    NO_DATA_SET("blazedit-min-distance", "X"),
+    NO_DATA_SET("blazedit-max-distance", "X"),
+    NO_DATA_SET("asr-min-audio-len-sec", "X"),
+    NO_DATA_SET("asr-max-audio-len-sec", "X"),
+    NO_DATA_SET("bfcl-categories", "LIST"),
 };
 
 const struct option_table config_table = {

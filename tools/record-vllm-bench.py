@@ -3,6 +3,7 @@
 """Records what `vllm bench serve` sends, prints and saves, for the tests of
 loadgen: it runs vLLM's own client, without its engine, and writes
 
+    options.json   the options there are
     requests.json  bodies, headers and preamble of runs against a scripted server
     arrivals.json  send times
     reports.json   table and JSON result of made-up answers
@@ -130,6 +131,15 @@ def run_main(serve, words):
     lines = out.getvalue().splitlines(keepends=True)
     assert lines[0].startswith("Namespace(")
     return "".join(lines[1:])
+
+
+def record_options(serve):
+    """Each option's name, and whether a value follows it."""
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+    parser = FlexibleArgumentParser()
+    serve.add_cli_args(parser)
+    return [[name, action.nargs != 0] for action in parser._actions
+            for name in action.option_strings if name.startswith("--")]
 
 
 # ---- requests ----
@@ -672,6 +682,7 @@ def main():
     logging.disable(logging.CRITICAL)
     serve = import_serve(args.wheel)
     os.makedirs(args.output, exist_ok=True)
+    save(args.output, "options.json", record_options(serve))
     save(args.output, "arrivals.json", record_arrivals(serve))
     save(args.output, "datasets.json", record_datasets(serve))
     save(args.output, "reports.json", record_reports(serve))

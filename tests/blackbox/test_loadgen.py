@@ -172,6 +172,19 @@ class SameAsVllm(LoadgenCase):
                                   "custom", "--dataset-path", path, num=1)
         self.assertEqual(server.posts[0].path, "/v1/chat/completions")
 
+    def test_options_of_vllm_are_known(self):
+        """Those that are not accepted are refused by name, with a reason."""
+        options = recorded("options.json")
+        self.assertGreater(len(options), 90)
+        for name, has_value in options:
+            with self.subTest(name):
+                words = [name, "1"] if has_value else [name]
+                result = run("--print-schedule", "-n", "1", *words)
+                self.assertNotIn("unknown option", result.err)
+                if "not supported" in result.err:
+                    self.assertRegex(result.err, r"^loadgen: option '%s' is not supported: \w" % name)
+                    self.assertEqual((result.status, result.out), (2, ""))
+
     def test_prefixes_and_underscores_of_options(self):
         _, _, server = self.bench(whole_answer, "--max_conc", "1", "--random_output", "9", num=1)
         self.assertEqual(server.posts[0].json()["max_tokens"], 9)
