@@ -12,6 +12,7 @@ llmd.py. Standard library only. Exit status 77 when there is no binary.
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -182,7 +183,7 @@ class SameAsVllm(LoadgenCase):
                 result = run("--print-schedule", "-n", "1", *words)
                 self.assertNotIn("unknown option", result.err)
                 if "not supported" in result.err:
-                    self.assertRegex(result.err, r"^loadgen: option '%s' is not supported: \w" % name)
+                    self.assertRegex(result.err, "^loadgen: option '%s' is not supported: ." % name)
                     self.assertEqual((result.status, result.out), (2, ""))
 
     def test_prefixes_and_underscores_of_options(self):
@@ -633,6 +634,21 @@ class Endings(LoadgenCase):
         self.assertEqual(saved["probe_completed"], len(probes))
         self.assertEqual(saved["completed"], 4)
         self.assertIn("------------------Probe Requests------------------", result.out)
+
+
+class Manual(LoadgenCase):
+    def test_figures_are_defined(self):
+        """Whatever is printed, the manual says what it is."""
+        metrics = "ttft,tpot,itl,e2el,client_queue_time,e2el_including_client_queue"
+        result, _, _ = self.bench(
+            lambda r: completion(3, ttft_s=0.1), "-c", "2", "--rate", "50", "--goodput", "ttft:900",
+            "--percentile-metrics", metrics, "--probe-request-rate", "20", num=6)
+        manual = " ".join(run("--help").out.split())
+        names = {re.sub(r"^(Mean|Median|P99|Max) | \(.*\)$", "", row) for row in result.rows()}
+        self.assertGreater(len(names), 30)
+        for name in names:
+            with self.subTest(name):
+                self.assertRegex(manual, r"(?i)\b%s( \([^)]*\))?[,:]" % re.escape(name))
 
 
 class Long(LoadgenCase):
