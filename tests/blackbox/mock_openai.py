@@ -141,6 +141,7 @@ class MockServer:
         self.num_posts = 0
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.started = threading.Event()
+        self.stopping = threading.Lock()
 
     # ---- life ----
 
@@ -171,11 +172,13 @@ class MockServer:
         await asyncio.gather(*self.connections, return_exceptions=True)
 
     def stop(self):
-        """The server dies: no listener, all connections reset."""
-        if self.thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self._abort(), self.loop).result(10)
-            self.loop.call_soon_threadsafe(self.loop.stop)
-            self.thread.join(10)
+        """The server dies: no listener, all connections reset. Any thread, any
+        number of times."""
+        with self.stopping:
+            if self.thread.is_alive():
+                asyncio.run_coroutine_threadsafe(self._abort(), self.loop).result(10)
+                self.loop.call_soon_threadsafe(self.loop.stop)
+                self.thread.join(10)
 
     @property
     def posts(self):
