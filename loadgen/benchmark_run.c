@@ -214,8 +214,9 @@ static int
 report(struct run *run, struct metrics *m, struct buf *ret_json, struct error *err)
 {
     struct benchmark *b = run->benchmark;
+    const struct config *c = b->config;
     struct report r = {
-        .config = b->config,
+        .config = c,
         .model = b->model,
         .tokenizer = b->tokenizer_dir,
         .metrics = m,
@@ -232,9 +233,13 @@ report(struct run *run, struct metrics *m, struct buf *ret_json, struct error *e
     localtime_r(&now, &r.date);
     report_errors(&r, &text);
     report_table(&r, &text);
-    report_own_table(&r, &text);
+    bool ours = c->format != FORMAT_VLLM && c->format != FORMAT_VLLM_0_8;
+    if (ours)
+        report_own_table(&r, &text);
     bool failed = m->failed || text.failed;
     print(&text, stdout);
+    report_warnings(&r, &text);
+    print(&text, ours ? stdout : stderr);
     buf_release(&text);
     if (ret_json != NULL)
         report_json(&r, false, ret_json);

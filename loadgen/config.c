@@ -13,7 +13,7 @@ static const char *const backends[] = {"openai", "vllm", "openai-chat", NULL};
 static const char *const datasets[] = {"random",   "sharegpt",    "custom", "prefix_repetition",
                                        "burstgpt", "timed_trace", NULL};
 static const char *const ramp_ups[] = {"linear", "exponential", NULL};
-static const char *const formats[] = {"text", "markdown", "reference", NULL};
+static const char *const formats[] = {"text", "markdown", "reference", "vllm", "vllm-0.8", NULL};
 
 /* Options of data sets that are not here. */
 #define NO_DATA_SET(option, value) \
@@ -248,7 +248,8 @@ static const struct option rows[] = {
      .section = "Results",
      .text = "How --compare, --sweep and --num-runs print: text or markdown. reference prints "
              "resources and throughput as a Markdown column, of this run or of the result "
-             "files given as words, a column each."},
+             "files given as words, a column each. vllm prints vLLM's table alone, without our "
+             "rows; vllm-0.8 prints it with the rows of vLLM 0.8."},
     {.name = "max-fail-rate", .type = OPT_FLOAT, AT(max_fail_rate), .min = 0, .max = 1,
      .fallback = "1", .section = "Results",
      .text = "The exit status is 1 when a larger share of the requests than this failed, and "

@@ -14,7 +14,7 @@
 
 enum backend { BACKEND_OPENAI, BACKEND_VLLM, BACKEND_OPENAI_CHAT };
 enum ramp_up { RAMP_UP_LINEAR, RAMP_UP_EXPONENTIAL, RAMP_UP_NONE = -1 };
-enum format { FORMAT_TEXT, FORMAT_MARKDOWN, FORMAT_REFERENCE };
+enum format { FORMAT_TEXT, FORMAT_MARKDOWN, FORMAT_REFERENCE, FORMAT_VLLM, FORMAT_VLLM_0_8 };
 
 /* Limits in ms of one request; NAN: none. */
 struct goodput {

@@ -97,12 +97,21 @@ print_metric(const struct report *r, enum metric metric, struct buf *ret)
     }
 }
 
+/* vLLM 0.8 had fewer rows, and another spelling of the last. */
+static bool
+is_old(const struct config *c)
+{
+    return c->format == FORMAT_VLLM_0_8;
+}
+
 static void
 print_requests(const struct report *r, struct buf *ret)
 {
     const struct metrics *m = r->metrics;
     const struct config *c = r->config;
     report_count(ret, "Successful requests:", (int64_t)m->num_succeeded);
+    if (is_old(c))
+        return;
     report_count(ret, "Failed requests:", (int64_t)m->num_failed);
     if (m->num_cancelled > 0) /* ours: the run was interrupted */
         report_count(ret, "Cancelled requests:", (int64_t)m->num_cancelled);
@@ -127,11 +136,15 @@ print_throughput(const struct report *r, struct buf *ret)
         report_figure(ret, "Request goodput (req/s):", m->good_requests_per_s);
     if (of_tokens) {
         report_figure(ret, "Output token throughput (tok/s):", m->output_tokens_per_s);
-        report_figure(ret, "Peak output token throughput (tok/s):", m->max_output_tokens_per_s);
+        if (!is_old(c))
+            report_figure(ret, "Peak output token throughput (tok/s):",
+                          m->max_output_tokens_per_s);
     }
-    report_figure(ret, "Peak concurrent requests:", (double)m->max_concurrent_requests);
+    if (!is_old(c))
+        report_figure(ret, "Peak concurrent requests:", (double)m->max_concurrent_requests);
     if (of_tokens)
-        report_figure(ret, "Total token throughput (tok/s):", m->total_tokens_per_s);
+        report_figure(ret, is_old(c) ? "Total Token throughput (tok/s):"
+                                     : "Total token throughput (tok/s):", m->total_tokens_per_s);
 }
 
 static void

@@ -32,10 +32,13 @@ struct report {
 void report_preamble(const struct config *c, struct buf *ret);
 /* The first failures, as vLLM lists them before the table. */
 void report_errors(const struct report *r, struct buf *ret);
+/* In the words of --format. */
 void report_table(const struct report *r, struct buf *ret);
-/* Our own rows: the client itself, latencies from the intended time, resources,
- * and each reason of failure with its number and one example. */
+/* Our own rows: the client itself, latencies from the intended time, resources. */
 void report_own_table(const struct report *r, struct buf *ret);
+/* Whether loadgen was the limit, and each reason of failure with its number and
+ * one example. Often nothing. */
+void report_warnings(const struct report *r, struct buf *ret);
 
 /* One line of JSON, without a line end. `detailed`: with the values of each
  * request. */

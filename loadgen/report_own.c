@@ -97,7 +97,12 @@ report_own_table(const struct report *r, struct buf *ret)
     if (r->resource_rows != NULL)
         buf_append(ret, buf_bytes(r->resource_rows), buf_len(r->resource_rows));
     report_title(ret, "", '=');
-    if (m->client_limited)
+}
+
+void
+report_warnings(const struct report *r, struct buf *ret)
+{
+    if (r->metrics->client_limited)
         buf_puts(ret, "CLIENT LIMITED: loadgen did not keep up; these figures describe it, not "
                       "the server. Give it more processors or --threads.\n");
     print_failures(r, ret);

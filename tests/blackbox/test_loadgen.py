@@ -636,6 +636,18 @@ class Endings(LoadgenCase):
         self.assertIn("------------------Probe Requests------------------", result.out)
 
 
+class Formats(LoadgenCase):
+    def test_table_of_vllm_alone(self):
+        """What we have to say besides goes elsewhere."""
+        for name in ("vllm", "vllm-0.8"):
+            with self.subTest(name):
+                result, _, _ = self.bench(second_fails(plain({}, 503)), "-c", "1", "--format",
+                                          name)
+                self.assertTrue(result.out.endswith("\n" + 50 * "=" + "\n"), result.out)
+                self.assertNotIn("Client and Server", result.out)
+                self.assertIn("1 failed: HTTP 503", result.err)
+
+
 class Manual(LoadgenCase):
     def test_figures_are_defined(self):
         """Whatever is printed, the manual says what it is."""
