@@ -296,7 +296,15 @@ http_connection_receive(struct http_connection *c, void *bytes, size_t len,
 static void
 on_ready(uv_poll_t *poll, int status, int events)
 {
-    http_ready(poll->data, status < 0 ? UV_READABLE : events);
+    struct http_connection *c = poll->data;
+    if (status < 0) {
+        /* Of a socket that was reset libuv lets go, but one read gets no more
+         * than what came before the reset: there must be a next one. */
+        c->events = 0;
+        http_connection_wait(c, UV_READABLE);
+        events = UV_READABLE;
+    }
+    http_ready(c, events);
 }
 
 int

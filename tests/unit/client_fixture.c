@@ -116,7 +116,7 @@ answer_well(struct server *s, const char *request)
 {
     (void)s;
     (void)request;
-    return (struct server_answer){good_text, true};
+    return (struct server_answer){.text = good_text, .keep_open = true};
 }
 
 struct server_answer

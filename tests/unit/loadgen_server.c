@@ -97,6 +97,15 @@ send_all(int fd, const char *text)
     }
 }
 
+/* What a process leaves that dies: no end of the stream, but a reset. */
+static void
+reset(int fd)
+{
+    struct sockaddr none = {.sa_family = AF_UNSPEC};
+    int e = connect(fd, &none, sizeof none);
+    ASSERT(e == 0);
+}
+
 /* Answers until one side ends it. Then waits for the client's end: bytes that
  * lie unread would turn ours into a reset. */
 static void *
@@ -114,8 +123,12 @@ connection_main(void *arg)
         if (a.text != NULL)
             send_all(c->fd, a.text);
     }
-    shutdown(c->fd, SHUT_WR);
-    free(read_request(c->fd, &in));
+    if (a.resets) {
+        reset(c->fd);
+    } else {
+        shutdown(c->fd, SHUT_WR);
+        free(read_request(c->fd, &in));
+    }
     buf_release(&in);
     pthread_mutex_lock(&s->lock);
     s->num_closed++;

@@ -16,6 +16,7 @@ struct server;
 struct server_answer {
     const char *text; /* bytes as they go over the wire; NULL: none */
     bool keep_open;   /* for the next request */
+    bool resets;      /* the connection, right behind the text */
 };
 
 /* On the connection's thread; may wait. `request`: its head and body. */

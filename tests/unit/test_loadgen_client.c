@@ -82,6 +82,21 @@ START_TEST(test_stream_without_done_succeeds)
 }
 END_TEST
 
+/* A lane that is busy meets a token and the reset behind it in one turn. */
+START_TEST(test_reset_behind_a_token_ends_the_request)
+{
+    set("timeout", "20");
+    scripted = (struct server_answer){.text = HALF, .resets = true};
+    start(answer_as_scripted);
+    run(NUM_MAX);
+    ck_assert_uint_eq(count_status(REPLY_FAILED), NUM_MAX);
+    for (size_t i = 0; i < NUM_MAX; i++) {
+        ck_assert_str_eq(replies[i].reason, "connection lost during the stream");
+        ck_assert_uint_eq(replies[i].num_events, 1);
+    }
+}
+END_TEST
+
 START_TEST(test_server_that_is_gone_fails_each_request)
 {
     start(answer_well);
@@ -98,7 +113,7 @@ END_TEST
 START_TEST(test_timeout_before_and_during_the_stream)
 {
     set("timeout", "0.05");
-    scripted = (struct server_answer){_i == 0 ? NULL : HALF, true};
+    scripted = (struct server_answer){.text = _i == 0 ? NULL : HALF, .keep_open = true};
     start(answer_as_scripted);
     run(3);
     ck_assert_uint_eq(count_status(REPLY_FAILED), 3);
@@ -119,7 +134,7 @@ answer_three(struct server *s, const char *request)
 {
     (void)request;
     server_wait_requests(s, 3);
-    return (struct server_answer){good_text, true};
+    return (struct server_answer){.text = good_text, .keep_open = true};
 }
 
 START_TEST(test_max_concurrency_is_reached_and_kept)
@@ -237,7 +252,7 @@ answer_two_then_signal(struct server *s, const char *request)
 {
     size_t id = id_of(request);
     if (id < 2)
-        return (struct server_answer){good_text, true};
+        return (struct server_answer){.text = good_text, .keep_open = true};
     server_wait_requests(s, 6);
     if (id == 5)
         kill(getpid(), signal_number);
@@ -313,7 +328,7 @@ static struct server_answer
 answer_probe_last(struct server *s, const char *request)
 {
     if (!is_probe(request))
-        return (struct server_answer){CLOSING TOKEN DONE, false};
+        return (struct server_answer){.text = CLOSING TOKEN DONE};
     server_wait_closed(s, 4);
     usleep(50000); /* the client has seen the end of the run */
     return scripted;
@@ -323,7 +338,7 @@ START_TEST(test_probe_under_way_at_the_end_counts)
 {
     struct client_run args = run_of(4);
     args.probe_request_rate = 0.001;
-    scripted = (struct server_answer){_i == 0 ? good_text : NULL, true};
+    scripted = (struct server_answer){.text = _i == 0 ? good_text : NULL, .keep_open = true};
     if (_i == 1)
         scripted.keep_open = false;
     set("max-concurrency", "2");
@@ -345,7 +360,7 @@ static struct server_answer
 answer_no_probe(struct server *s, const char *request)
 {
     if (!is_probe(request))
-        return (struct server_answer){CLOSING TOKEN DONE, false};
+        return (struct server_answer){.text = CLOSING TOKEN DONE};
     server_wait_closed(s, 4);
     usleep(50000);
     kill(getpid(), SIGINT);
@@ -371,7 +386,7 @@ answer_after_three_probes(struct server *s, const char *request)
 {
     if (!is_probe(request))
         server_wait_requests(s, 4); /* this one and three probes */
-    return (struct server_answer){good_text, true};
+    return (struct server_answer){.text = good_text, .keep_open = true};
 }
 
 START_TEST(test_probes_come_beside_the_run)
@@ -401,6 +416,7 @@ make_suite(void)
     tcase_add_test(tcase, test_run_of_one_request_succeeds);
     tcase_add_loop_test(tcase, test_failure_has_reason_and_text, 0, ARRAY_SIZE(failures));
     tcase_add_test(tcase, test_stream_without_done_succeeds);
+    tcase_add_test(tcase, test_reset_behind_a_token_ends_the_request);
     tcase_add_test(tcase, test_server_that_is_gone_fails_each_request);
     tcase_add_loop_test(tcase, test_timeout_before_and_during_the_stream, 0, 2);
     tcase_add_loop_test(tcase, test_max_concurrency_is_reached_and_kept, 0,
