@@ -32,14 +32,21 @@ on_new_socket(void *arg, curl_socket_t socket, curlsocktype purpose)
     return CURL_SOCKOPT_OK;
 }
 
-/* The socket of a handle that has connected, and whether bytes on it are TLS's. */
+/*
+ * The socket of a handle that has connected, and whether bytes on it are TLS's.
+ * To send nothing says that the connection is in use: others libcurl closes when
+ * it makes a new one, once they are old or look as if they had ended.
+ */
 static void
 take_socket(struct http_connection *c)
 {
     struct curl_tlssessioninfo *tls = NULL;
+    size_t num_sent;
     curl_easy_getinfo(c->easy, CURLINFO_ACTIVESOCKET, &c->socket);
     curl_easy_getinfo(c->easy, CURLINFO_TLS_SSL_PTR, &tls);
     c->is_tls = tls != NULL && tls->internals != NULL;
+    if (!c->is_tls)
+        curl_easy_send(c->easy, "", 0, &num_sent);
 }
 
 static void

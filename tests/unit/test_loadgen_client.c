@@ -174,6 +174,47 @@ check_each_came_once(size_t num)
         ck_assert_uint_eq(times[i], 1);
 }
 
+#define NUM_HELD 40
+#define BIG_NUMBERS 4000000u
+
+/* The first answer ends with a message that takes a while to read, and meanwhile
+ * those of others are reset one after another. */
+static char *big_text;
+
+static struct server_answer
+answer_while_busy(struct server *s, const char *request)
+{
+    size_t id = id_of(request);
+    (void)s;
+    if (id > NUM_HELD)
+        return (struct server_answer){.text = good_text};
+    usleep(1100000 + (useconds_t)id * 5000); /* libcurl looks once a second */
+    return id == 0 ? (struct server_answer){.text = big_text}
+                   : (struct server_answer){.text = HALF, .resets = true};
+}
+
+/* What is in use is not libcurl's to tidy up when it makes another connection. */
+START_TEST(test_connections_in_use_outlive_new_ones)
+{
+    static const char start_text[] = CLOSING "data: {\"metrics\": [0", end_text[] =
+        "], \"choices\": [{\"index\": 0, \"text\": \"a\"}]}\n\n";
+    struct buf text = {0};
+    buf_puts(&text, start_text);
+    for (size_t i = 0; i < BIG_NUMBERS; i++)
+        buf_puts(&text, ",0");
+    buf_puts(&text, end_text);
+    big_text = buf_take(&text, NULL);
+    set("timeout", "20");
+    set_number("max-concurrency", NUM_HELD + 1);
+    start(answer_while_busy);
+    run(NUM_HELD + 10);
+    ck_assert_uint_eq(count_status(REPLY_SUCCEEDED), 10);
+    for (size_t i = 1; i <= NUM_HELD; i++)
+        ck_assert_str_eq(replies[i].reason, "connection lost during the stream");
+    free(big_text);
+}
+END_TEST
+
 /* Some at once, then one every 50 us. */
 START_TEST(test_lanes_send_each_request_once)
 {
@@ -417,6 +458,7 @@ make_suite(void)
     tcase_add_loop_test(tcase, test_failure_has_reason_and_text, 0, ARRAY_SIZE(failures));
     tcase_add_test(tcase, test_stream_without_done_succeeds);
     tcase_add_test(tcase, test_reset_behind_a_token_ends_the_request);
+    tcase_add_test(tcase, test_connections_in_use_outlive_new_ones);
     tcase_add_test(tcase, test_server_that_is_gone_fails_each_request);
     tcase_add_loop_test(tcase, test_timeout_before_and_during_the_stream, 0, 2);
     tcase_add_loop_test(tcase, test_max_concurrency_is_reached_and_kept, 0,
