@@ -247,8 +247,9 @@ static const struct option rows[] = {
     {.name = "format", .type = OPT_CHOICE, AT(format), .fallback = "text", .choices = formats,
      .section = "Results",
      .text = "How --compare, --sweep and --num-runs print: text or markdown. reference prints "
-             "resources and throughput as a Markdown column, of this run or of the result "
-             "files given as words, a column each. vllm prints vLLM's table alone, without our "
+             "resources and throughput in Markdown, of this run or of the result files given as "
+             "words: a column for each run, those of loadgen in one table and those of "
+             "llmd-bench in another. vllm prints vLLM's table alone, without our "
              "rows; vllm-0.8 prints it with the rows of vLLM 0.8."},
     {.name = "max-fail-rate", .type = OPT_FLOAT, AT(max_fail_rate), .min = 0, .max = 1,
      .fallback = "1", .section = "Results",

@@ -114,15 +114,36 @@ static const struct {
     {"input / output / total tok/s", print_tokens},
 };
 
+/* A table of all online or of all offline runs. */
+struct table {
+    const struct result_set *sets;
+    size_t num_sets;
+    bool offline;
+};
+
+static size_t
+count_columns(const struct table *t)
+{
+    size_t num = 0;
+    for (size_t i = 0; i < t->num_sets; i++) {
+        for (size_t j = 0; j < t->sets[i].len; j++)
+            num += is_offline(t->sets[i].runs[j]) == t->offline;
+    }
+    return num;
+}
+
 static void
-print_row(const struct result_set *sets, size_t num_sets, const char *title,
-          void (*print)(const json_t *, struct buf *), struct buf *ret)
+print_row(const struct table *t, const char *title, void (*print)(const json_t *, struct buf *),
+          struct buf *ret)
 {
     buf_printf(ret, "| %s |", title);
-    for (size_t i = 0; i < num_sets; i++) {
-        for (size_t j = 0; j < sets[i].len; j++) {
+    for (size_t i = 0; i < t->num_sets; i++) {
+        for (size_t j = 0; j < t->sets[i].len; j++) {
+            const json_t *run = t->sets[i].runs[j];
+            if (is_offline(run) != t->offline)
+                continue;
             buf_putc(ret, ' ');
-            print(sets[i].runs[j], ret);
+            print(run, ret);
             buf_puts(ret, " |");
         }
     }
@@ -139,9 +160,15 @@ print_line(const json_t *run, struct buf *ret)
 void
 reference_print(const struct result_set *sets, size_t num_sets, struct buf *ret)
 {
-    bool offline = num_sets > 0 && sets[0].len > 0 && is_offline(sets[0].runs[0]);
-    print_row(sets, num_sets, offline ? "offline" : "online", print_model, ret);
-    print_row(sets, num_sets, "---", print_line, ret);
-    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-        print_row(sets, num_sets, rows[i].title, rows[i].print, ret);
+    struct table tables[] = {{sets, num_sets, true}, {sets, num_sets, false}};
+    for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
+        const struct table *t = &tables[i];
+        if (count_columns(t) == 0)
+            continue;
+        buf_puts(ret, buf_len(ret) > 0 ? "\n" : "");
+        print_row(t, t->offline ? "offline" : "online", print_model, ret);
+        print_row(t, "---", print_line, ret);
+        for (size_t j = 0; j < ARRAY_SIZE(rows); j++)
+            print_row(t, rows[j].title, rows[j].print, ret);
+    }
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Results as a Markdown table with a column for each run, in the layout in
- * which published comparisons of vLLM on one GPU stand: processor and memory,
- * GPU, requests per second, duration, tokens per second.
+ * Results as Markdown, a table of the offline runs and one of the online ones
+ * with a column for each, in the layout in which published comparisons of vLLM on
+ * one GPU stand: processor and memory, GPU, requests per second, duration, tokens
+ * per second.
  */
 #ifndef LOADGEN_REFERENCE_H
 #define LOADGEN_REFERENCE_H

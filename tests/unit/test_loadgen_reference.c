@@ -70,6 +70,36 @@ START_TEST(test_offline_column)
 }
 END_TEST
 
+#define OFFLINE(model) "{\"model_id\": \"" model "\", \"elapsed_time\": 10, " \
+    "\"requests_per_second\": 30, \"tokens_per_second\": 400, " \
+    "\"llmd_bench\": {\"output_throughput\": 300}}"
+#define ONLINE(model) "{\"model_id\": \"" model "\", \"duration\": 20, " \
+    "\"request_throughput\": 15, \"output_throughput\": 150, \"total_token_throughput\": 200}"
+
+/* In whatever order they are given. */
+START_TEST(test_each_kind_has_its_table)
+{
+    struct result_set sets[] = {one_run(ONLINE("a")), one_run(OFFLINE("a")),
+                                one_run(OFFLINE("b")), one_run(ONLINE("b"))};
+    check_table(sets, 4,
+                "| offline | a | b |\n"
+                "| --- | --- | --- |\n"
+                "| CPU / RAM | n/a / n/a | n/a / n/a |\n"
+                "| GPU memory / GPU util | n/a / n/a | n/a / n/a |\n"
+                "| req/s | 30.00 | 30.00 |\n"
+                "| duration | 10 s | 10 s |\n"
+                "| input / output / total tok/s | 100 / 300 / 400 | 100 / 300 / 400 |\n"
+                "\n"
+                "| online | a | b |\n"
+                "| --- | --- | --- |\n"
+                "| CPU / RAM | n/a / n/a | n/a / n/a |\n"
+                "| GPU memory / GPU util | n/a / n/a | n/a / n/a |\n"
+                "| req/s | 15.00 | 15.00 |\n"
+                "| duration | 20 s | 20 s |\n"
+                "| input / output / total tok/s | 50 / 150 / 200 | 50 / 150 / 200 |\n");
+}
+END_TEST
+
 /* A result of vLLM's own client has no resources. */
 START_TEST(test_what_is_missing)
 {
@@ -92,6 +122,7 @@ make_suite(void)
     TCase *tcase = tcase_create("loadgen_reference");
     tcase_add_test(tcase, test_online_columns);
     tcase_add_test(tcase, test_offline_column);
+    tcase_add_test(tcase, test_each_kind_has_its_table);
     tcase_add_test(tcase, test_what_is_missing);
     suite_add_tcase(suite, tcase);
     return suite;
