@@ -16,6 +16,13 @@
 static const char *const datasets[] = {"random",   "sharegpt", "custom", "prefix_repetition",
                                        "burstgpt", NULL};
 
+static const char *const backends[] = {"vllm", NULL};
+
+#define NO_EFFECT(option, value, why) \
+    {.name = option, .type = OPT_IGNORED, .metavar = value, .section = "No effect", .text = why}
+#define NOT_HERE(option, value, why) \
+    {.name = option, .type = OPT_REFUSED, .metavar = value, .section = "Not supported", .text = why}
+
 static const struct option rows[] = {
     {.name = "model", .letter = 'm', .type = OPT_STRING, .offset = AT(model), .metavar = "DIR",
      .section = "Model",
@@ -63,11 +70,25 @@ static const struct option rows[] = {
     {.name = "prefix-repetition-output-len", .type = OPT_INT,
      .offset = AT(prefix_repetition_output_len), TOKENS, .fallback = "128",
      .section = "Throughput", .text = "The length of each output."},
+    {.name = "custom-output-len", .type = OPT_INT, .offset = AT(custom_output_len), .min = -1,
+     .max = COUNT_MAX, .fallback = "-1", .unit = "tokens", .section = "Throughput",
+     .text = "The length of each output of a custom data set; -1: each line's "
+             "\"output_tokens\"."},
+    {.name = "no-oversample", .type = OPT_BOOL, .offset = AT(no_oversample),
+     .section = "Throughput", .text = "Processes fewer prompts where the file has fewer than "
+                                      "--num-prompts, in place of some of them twice."},
+    {.name = "backend", .type = OPT_CHOICE, .offset = AT(backend), .fallback = "vllm",
+     .choices = backends, .section = "Throughput",
+     .text = "As vllm bench throughput has it; this is its way of counting."},
     {.name = "n", .type = OPT_INT, .offset = AT(n), .min = 1, .max = 1024, .fallback = "1",
      .section = "Throughput", .text = "Outputs for each prompt."},
     {.name = "num-warmups", .type = OPT_INT, .offset = AT(num_warmups), .min = 0,
      .max = COUNT_MAX, .fallback = "0", .section = "Throughput",
      .text = "Prompts, others than those measured, that are processed before."},
+    {.name = "prequeue-requests", .type = OPT_BOOL, .offset = AT(prequeue_requests),
+     .section = "Throughput",
+     .text = "Makes all requests before the engine gets the first one, so that its first step "
+             "has them all. The time counts from before."},
     {.name = "disable-detokenize", .type = OPT_BOOL, .offset = AT(disable_detokenize),
      .section = "Throughput", .text = "Leaves the text of the outputs out of the time."},
 
@@ -96,6 +117,45 @@ static const struct option rows[] = {
      .command_line_only = true, .text = "Prints the manual page's source."},
     {.name = "version", .type = OPT_BOOL, .offset = AT(version), .section = "General",
      .command_line_only = true, .text = "Shows the version."},
+
+    /* ---- known to vllm bench ---- */
+    NO_EFFECT("async-engine", NULL, "The engine is asynchronous as it is."),
+    NO_EFFECT("disable-frontend-multiprocessing", NULL, "There is one process."),
+    NO_EFFECT("enable-multimodal-chat", NULL, "There are no such models."),
+    NO_EFFECT("disable-log-stats", NULL, "Nothing is logged."),
+    NO_EFFECT("enforce-eager", NULL, "Nothing is compiled at start."),
+    NO_EFFECT("enable-chunked-prefill", NULL, "Prefill is always chunked."),
+    NO_EFFECT("gpu-memory-utilization", "FRACTION",
+              "Of the GPU; the CPU's share is --kv-cache-memory-bytes."),
+    NO_EFFECT("block-size", "TOKENS", "A block is always 16 tokens."),
+    NO_EFFECT("trust-remote-code", NULL, "A model directory's code is never run."),
+    NO_EFFECT("tokenizer-mode", "MODE", "There is one kind of tokenizer."),
+    NOT_HERE("profile", NULL, "start a profiler by hand"),
+    NOT_HERE("use-beam-search", NULL, "llmd has no beam search"),
+    NOT_HERE("tokenizer", "DIR", "the tokenizer is the model directory's own"),
+    NOT_HERE("quantization", "METHOD", "llmd runs 16-bit and float32 checkpoints only"),
+    NOT_HERE("kv-cache-dtype", "TYPE", "the KV cache has the type of --dtype"),
+    NOT_HERE("tensor-parallel-size", "N", "llmd uses one device"),
+    NOT_HERE("pipeline-parallel-size", "N", "llmd uses one device"),
+    NOT_HERE("data-parallel-size", "N", "llmd uses one device"),
+    NOT_HERE("speculative-config", "JSON", "llmd has no speculative decoding"),
+    NOT_HERE("enable-lora", NULL, "llmd has no adapters"),
+    NOT_HERE("lora-path", "DIR", "llmd has no adapters"),
+    NOT_HERE("lora-assignment", "HOW", "llmd has no adapters"),
+    NOT_HERE("hf-max-batch-size", "N", "it belongs to another --backend"),
+    NOT_HERE("hf-enable-torch-compile", NULL, "it belongs to another --backend"),
+    NOT_HERE("hf-name", "NAME", "its data set is not one of --dataset-name"),
+    NOT_HERE("hf-subset", "NAME", "its data set is not one of --dataset-name"),
+    NOT_HERE("hf-split", "NAME", "its data set is not one of --dataset-name"),
+    NOT_HERE("random-batch-size", "N", "its data set is not one of --dataset-name"),
+    NOT_HERE("no-reranker", NULL, "its data set is not one of --dataset-name"),
+    NOT_HERE("random-mm-base-items-per-request", "N", "its data set is not one of --dataset-name"),
+    NOT_HERE("random-mm-num-mm-items-range-ratio", "R",
+             "its data set is not one of --dataset-name"),
+    NOT_HERE("random-mm-limit-mm-per-prompt", "JSON", "its data set is not one of --dataset-name"),
+    NOT_HERE("random-mm-bucket-config", "DICT", "its data set is not one of --dataset-name"),
+    NOT_HERE("asr-min-audio-len-sec", "X", "its data set is not one of --dataset-name"),
+    NOT_HERE("asr-max-audio-len-sec", "X", "its data set is not one of --dataset-name"),
 };
 
 const struct option_table bench_config_table = {

@@ -26,7 +26,10 @@ struct bench_config {
     double random_range_ratio;
     int64_t prefix_repetition_prefix_len, prefix_repetition_suffix_len;
     int64_t prefix_repetition_num_prefixes, prefix_repetition_output_len;
-    bool disable_detokenize;
+    int64_t custom_output_len; /* -1: each line's own */
+    bool no_oversample;
+    bool disable_detokenize, prequeue_requests;
+    int backend; /* the one there is */
     int64_t batch_size, num_iters, num_iters_warmup;
 
     /* ---- results ---- */

@@ -165,9 +165,9 @@ check_length(const struct run *run, size_t i, struct error *err)
     return 0;
 }
 
-/* As vLLM's benchmark samples. */
+/* Makes the next request; as vLLM's benchmark samples. */
 static int
-submit(struct run *run, size_t i, struct error *err)
+prepare(struct run *run, size_t i, struct error *err)
 {
     struct output *out = &run->outputs[i];
     out->prompt = i / (size_t)run->n;
@@ -191,12 +191,20 @@ submit(struct run *run, size_t i, struct error *err)
     out->request->user = out;
     if (run->o->tokenizer != NULL)
         detokenizer_init(&out->detokenizer, run->o->tokenizer, true);
-    e = engine_submit(run->o->engine, out->request);
+    return 0;
+}
+
+static int
+submit(struct run *run, size_t i, struct error *err)
+{
+    struct output *out = &run->outputs[i];
+    int64_t prompt_tokens = out->request->num_prompt_tokens;
+    int e = engine_submit(run->o->engine, out->request);
     if (e < 0)
         return error_set(err, e, "the engine takes no request: %s", error_name(e));
     run->num_inside++;
     if (i % (size_t)run->n == 0)
-        run->result->prompt_tokens += (int64_t)run->ids.len;
+        run->result->prompt_tokens += prompt_tokens;
     return 0;
 }
 
@@ -206,7 +214,10 @@ submit_some(struct run *run, struct error *err)
 {
     while (run->num_submitted < run->num_outputs && engine_room(run->o->engine) > 0 &&
            stop_signal == 0) {
-        int e = submit(run, run->num_submitted, err);
+        size_t i = run->num_submitted;
+        int e = run->outputs[i].request == NULL ? prepare(run, i, err) : 0;
+        if (e == 0)
+            e = submit(run, i, err);
         if (e < 0)
             return e;
         run->num_submitted++;
@@ -290,8 +301,20 @@ cancel_all(struct run *run)
 }
 
 static int
+prepare_all(struct run *run, struct error *err)
+{
+    int e = 0;
+    for (size_t i = 0; i < run->num_outputs && e == 0 && stop_signal == 0; i++)
+        e = prepare(run, i, err);
+    return e;
+}
+
+static int
 process(struct run *run, bool bar, struct error *err)
 {
+    int prepared = run->o->config->prequeue_requests ? prepare_all(run, err) : 0;
+    if (prepared < 0)
+        return prepared;
     while (run->num_ended < run->num_outputs && stop_signal == 0) {
         int e = submit_some(run, err);
         if (e < 0)

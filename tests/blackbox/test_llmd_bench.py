@@ -32,6 +32,33 @@ THROUGHPUT_KEYS = ["model_id", "elapsed_time", "num_requests", "total_num_tokens
                    "requests_per_second", "tokens_per_second", "llmd_bench"]
 LATENCY_KEYS = ["model_id", "avg_latency", "latencies", "percentiles", "llmd_bench"]
 
+# Those of `vllm bench throughput` 0.33.0 and `vllm bench latency` that are no engine
+# arguments, and engine arguments that people give.
+OPTIONS_OF_VLLM = [[name, "1"] for name in (
+    "--asr-max-audio-len-sec", "--asr-min-audio-len-sec", "--custom-output-len",
+    "--dataset-path", "--hf-max-batch-size", "--hf-name", "--hf-split", "--hf-subset",
+    "--input-len", "--lora-assignment", "--lora-path", "--n", "--num-prompts", "--num-warmups",
+    "--output-json", "--output-len", "--prefix-len", "--prefix-repetition-num-prefixes",
+    "--prefix-repetition-output-len", "--prefix-repetition-prefix-len",
+    "--prefix-repetition-suffix-len", "--random-batch-size", "--random-input-len",
+    "--random-mm-base-items-per-request", "--random-mm-bucket-config",
+    "--random-mm-limit-mm-per-prompt", "--random-mm-num-mm-items-range-ratio",
+    "--random-output-len", "--random-prefix-len", "--model", "--max-model-len", "--seed",
+    "--max-num-seqs", "--max-num-batched-tokens", "--gpu-memory-utilization", "--block-size",
+    "--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size", "--tokenizer",
+    "--tokenizer-mode", "--quantization", "--kv-cache-dtype", "--speculative-config")]
+OPTIONS_OF_VLLM += [[name] for name in (
+    "--async-engine", "--disable-detokenize", "--disable-log-stats", "--enable-multimodal-chat",
+    "--disable-frontend-multiprocessing", "--hf-enable-torch-compile", "--no-oversample",
+    "--no-reranker", "--prequeue-requests", "--profile", "--enforce-eager",
+    "--enable-chunked-prefill", "--trust-remote-code", "--enable-lora")]
+OPTIONS_OF_VLLM += [["--backend", "vllm"], ["--dataset-name", "random"],
+                    ["--random-range-ratio", "0.5"], ["--dtype", "auto"],
+                    ["--load-format", "dummy"]]
+OPTIONS_OF_VLLM += [["latency", name, "1"] for name in (
+    "--batch-size", "--num-iters", "--num-iters-warmup", "--n")]
+OPTIONS_OF_VLLM += [["latency", "--use-beam-search"]]
+
 
 def bench(*words, model=DEMO, status=0):
     """Runs it; what it printed, what it said, and its JSON."""
@@ -82,6 +109,11 @@ class Throughput(unittest.TestCase):
         self.check(out, saved, 3, (3 * 18, 3 * 23), 3 * 5)
         self.assertTrue(out.startswith("Warming up with 2 requests...\n"), out)
 
+    def test_prequeued(self):
+        out, _, saved = bench("--num-prompts", "20", "--input-len", "20", "--output-len", "5",
+                              "--prequeue-requests", "--backend", "vllm", "--n", "2")
+        self.check(out, saved, 20, (20 * 18, 20 * 23), 2 * 20 * 5)
+
     def test_several_outputs(self):
         out, _, saved = bench("--num-prompts", "3", "--input-len", "20", "--output-len", "5",
                               "--n", "4")
@@ -95,6 +127,17 @@ class Throughput(unittest.TestCase):
             out, _, saved = bench("--dataset-name", "custom", "--dataset-path", file.name,
                                   "--num-prompts", "5")
         self.check(out, saved, 5, (15, 60), 15)
+
+    def test_file_with_fewer_prompts(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+            file.write(2 * (json.dumps({"prompt": "some words", "output_tokens": 9}) + "\n"))
+            file.flush()
+            words = ["--dataset-name", "custom", "--dataset-path", file.name, "--num-prompts", "7",
+                     "--custom-output-len", "4"]
+            out, _, saved = bench(*words)
+            self.check(out, saved, 7, (14, 63), 7 * 4)
+            out, _, saved = bench(*words, "--no-oversample")
+            self.check(out, saved, 2, (4, 18), 2 * 4)
 
     def test_few_at_once(self):
         out, _, saved = bench("--num-prompts", "9", "--input-len", "20", "--output-len", "5",
@@ -171,6 +214,15 @@ class Refused(unittest.TestCase):
                  "--max-num-batched-tokens"), (["--nonsense"], "--nonsense")):
             with self.subTest(words):
                 self.check(words, said, status=2)
+
+    def test_options_of_vllm_are_known(self):
+        for words in OPTIONS_OF_VLLM:
+            with self.subTest(words):
+                run = subprocess.run([BIN, *words, "--version"], capture_output=True, text=True,
+                                     timeout=60)
+                if run.returncode != 0:
+                    self.assertRegex(run.stderr, "^llmd-bench: option '%s' is not supported: ."
+                                     % words[-2 if words[-1] == "1" else -1])
 
     def test_too_long(self):
         self.check(["--input-len", "2000", "--output-len", "100"], "--max-model-len")
