@@ -10,6 +10,8 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #define CONNECT_TIMEOUT_S 30L
@@ -33,18 +35,15 @@ on_new_socket(void *arg, curl_socket_t socket, curlsocktype purpose)
 }
 
 /*
- * The socket of a handle that has connected, and whether bytes on it are TLS's.
- * To send nothing says that the connection is in use: others libcurl closes when
- * it makes a new one, once they are old or look as if they had ended.
+ * The socket of a handle that has connected. To send nothing, where the first
+ * bytes do not go through libcurl, says that the connection is in use: others it
+ * closes when it makes a new one, once they are old or look as if they had ended.
  */
 static void
 take_socket(struct http_connection *c)
 {
-    struct curl_tlssessioninfo *tls = NULL;
     size_t num_sent;
     curl_easy_getinfo(c->easy, CURLINFO_ACTIVESOCKET, &c->socket);
-    curl_easy_getinfo(c->easy, CURLINFO_TLS_SSL_PTR, &tls);
-    c->is_tls = tls != NULL && tls->internals != NULL;
     if (!c->is_tls)
         curl_easy_send(c->easy, "", 0, &num_sent);
 }
@@ -220,6 +219,7 @@ http_connect(struct http *http, struct http_transfer *t, struct error *err)
         return error_set(err, ERR_NOMEM, "out of memory for a connection");
     c->http = http;
     c->socket = CURL_SOCKET_BAD;
+    c->is_tls = strncasecmp(t->url, "https:", strlen("https:")) == 0;
     c->easy = new_easy(http, c, t->url);
     CURLMcode code = c->easy != NULL ? curl_multi_add_handle(http->multi, c->easy)
                                      : CURLM_OUT_OF_MEMORY;

@@ -12,7 +12,7 @@ struct http_connection {
     curl_socket_t socket;           /* CURL_SOCKET_BAD: not connected yet */
     uv_poll_t poll;                 /* on the socket, once connected */
     int events;                     /* that `poll` waits for */
-    bool is_tls;
+    bool is_tls;                    /* bytes go through libcurl, not straight to `socket` */
     bool was_used;                  /* carried an earlier request */
     struct list node;               /* in http.idle */
     char error_text[CURL_ERROR_SIZE];

@@ -127,9 +127,10 @@ class MockServer:
     requests GET /v1/models is known, and what `other(request)` answers; the
     rest is 404."""
 
-    def __init__(self, answer=whole_answer, other=lambda request: None):
+    def __init__(self, answer=whole_answer, other=lambda request: None, tls=None):
         self.answer = answer
         self.other = other
+        self.tls = tls              # an ssl.SSLContext: HTTPS
         self.models = [{"id": "mock", "root": "org/mock"}]
         self.requests = []          # all, in the order in which they came
         self.num_open = 0           # answers under way
@@ -157,9 +158,9 @@ class MockServer:
         self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)
         self.server = self.loop.run_until_complete(
-            asyncio.start_server(self._connection, "127.0.0.1", 0, backlog=1024))
+            asyncio.start_server(self._connection, "127.0.0.1", 0, backlog=1024, ssl=self.tls))
         self.port = self.server.sockets[0].getsockname()[1]
-        self.url = "http://127.0.0.1:%d" % self.port
+        self.url = "%s://127.0.0.1:%d" % ("https" if self.tls else "http", self.port)
         self.started.set()
         self.loop.run_forever()
         self.loop.run_until_complete(asyncio.sleep(0))

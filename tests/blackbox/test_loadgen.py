@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -634,6 +635,40 @@ class Endings(LoadgenCase):
         self.assertEqual(saved["probe_completed"], len(probes))
         self.assertEqual(saved["completed"], 4)
         self.assertIn("------------------Probe Requests------------------", result.out)
+
+
+@unittest.skipUnless(shutil.which("openssl"), "no openssl to make a certificate")
+class Https(LoadgenCase):
+    def context(self):
+        files = [os.path.join(self.folder, name) for name in ("cert.pem", "key.pem")]
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+                        "-subj", "/CN=localhost", "-out", files[0], "-keyout", files[1]],
+                       check=True, stderr=subprocess.DEVNULL)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*files)
+        return context
+
+    def run_over_tls(self, *words):
+        with MockServer(lambda r: completion(9, ttft_s=0.05, gap_s=0.01),
+                        tls=self.context()) as server:
+            return run(*SMALL, "--base-url", server.url, "-n", "20", "-c", "5", "--save-result",
+                       "--save-detailed", "--result-filename", self.path, *words)
+
+    def test_answers(self):
+        result = self.run_over_tls("--insecure")
+        self.assertEqual(result.status, 0, result.err)
+        saved = self.saved()
+        self.assertEqual(saved["completed"], 20, saved["errors"])
+        for ttft, itls in zip(saved["ttfts"], saved["itls"]):
+            self.assertGreaterEqual(ttft, 0.05)
+            self.assertEqual(len(itls), 8)
+            self.assertGreaterEqual(sum(itls), 0.079)
+
+    def test_certificate_is_checked(self):
+        result = self.run_over_tls()
+        self.assertEqual(result.status, 1)
+        self.assertIn("certificate", result.out)
+        self.assertEqual(self.saved()["completed"], 0)
 
 
 class Formats(LoadgenCase):
