@@ -32,7 +32,7 @@ struct cuda_weight {
 };
 
 /* Memory that is written on the host and read by kernels: the two halves look
- * alike, and what was written since the last arena_send is copied by it. */
+ * alike, and what was written since the last cuda_arena_send is copied by it. */
 struct arena {
     char *host;        /* pinned */
     char *device;
@@ -159,13 +159,13 @@ int cuda_download(struct device *dev, void *dst, const struct buffer *src, size_
                   size_t bytes);
 /* Copies to the device through the pinned halves; returns when src may change. */
 int cuda_stage(struct device *dev, void *dst, const void *src, size_t bytes);
-int arena_init(struct device *dev, struct arena *a, size_t bytes, struct error *err);
-void arena_release(struct arena *a);
+int cuda_arena_init(struct device *dev, struct arena *a, size_t bytes, struct error *err);
+void cuda_arena_release(struct arena *a);
 /* Room for `bytes`, aligned to 16: the host's address, and the device's. NULL
  * when it is full. */
-void *arena_take(struct arena *a, size_t bytes, void *ret_device);
+void *cuda_arena_take(struct arena *a, size_t bytes, void *ret_device);
 /* Copies what was taken since the last time, on the stream. */
-int arena_send(struct device *dev, struct arena *a);
+int cuda_arena_send(struct device *dev, struct arena *a);
 
 /* weights.c */
 int cuda_weight_load(struct device *dev, const struct host_tensor *parts, int num_parts,

@@ -162,7 +162,7 @@ cuda_download(struct device *dev, void *dst, const struct buffer *src, size_t of
 /* Arenas */
 
 int
-arena_init(struct device *dev, struct arena *a, size_t bytes, struct error *err)
+cuda_arena_init(struct device *dev, struct arena *a, size_t bytes, struct error *err)
 {
     a->bytes = bytes;
     int rc = cuda_alloc_pinned(bytes, "a step's parameters", &a->host, err);
@@ -172,7 +172,7 @@ arena_init(struct device *dev, struct arena *a, size_t bytes, struct error *err)
 }
 
 void
-arena_release(struct arena *a)
+cuda_arena_release(struct arena *a)
 {
     if (a->host != NULL)
         cudaFreeHost(a->host);
@@ -180,7 +180,7 @@ arena_release(struct arena *a)
 }
 
 void *
-arena_take(struct arena *a, size_t bytes, void *ret_device)
+cuda_arena_take(struct arena *a, size_t bytes, void *ret_device)
 {
     size_t at = a->used, end = at + ROUND_UP(bytes, 16);
     if (end > a->bytes)
@@ -191,7 +191,7 @@ arena_take(struct arena *a, size_t bytes, void *ret_device)
 }
 
 int
-arena_send(struct device *dev, struct arena *a)
+cuda_arena_send(struct device *dev, struct arena *a)
 {
     size_t at = a->sent, n = a->used - at;
     a->sent = a->used;

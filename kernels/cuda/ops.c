@@ -212,13 +212,13 @@ gather_rows(struct device *dev, struct buffer *out, const struct buffer *x,
     const int32_t *device_ids;
     size_t bytes = (size_t)num_rows * sizeof *row_ids;
     ASSERT(dev->slot != NULL && holds(out, num_rows, hidden_size));
-    void *ids = arena_take(&dev->slot->arena, bytes, &device_ids);
+    void *ids = cuda_arena_take(&dev->slot->arena, bytes, &device_ids);
     if (ids == NULL) {
         error_set(&dev->failure, ERR_DEVICE, "a step gathers too many rows");
         return;
     }
     memcpy(ids, row_ids, bytes);
-    if (arena_send(dev, &dev->slot->arena) == 0)
+    if (cuda_arena_send(dev, &dev->slot->arena) == 0)
         cuda_check(dev, cuda_gather_rows(&dev->ctx, out->data, x->data, device_ids, num_rows,
                                          (int)hidden_size),
                    "gather_rows");

@@ -156,15 +156,15 @@ send_rows(struct device *dev, const struct sample_row *rows, int num_rows,
     for (int i = 0; i < num_rows; i++)
         ids += num_ids(&rows[i]);
     struct lists l = {
-        .params = arena_take(arena, (size_t)num_rows * sizeof *l.params, &args->params),
-        .ids = arena_take(arena, ids * sizeof *l.ids, &args->ids),
-        .values = arena_take(arena, ids * sizeof *l.values, &args->values),
+        .params = cuda_arena_take(arena, (size_t)num_rows * sizeof *l.params, &args->params),
+        .ids = cuda_arena_take(arena, ids * sizeof *l.ids, &args->ids),
+        .values = cuda_arena_take(arena, ids * sizeof *l.values, &args->values),
     };
     ASSERT(l.params != NULL && l.ids != NULL && l.values != NULL);
     memset(l.values, 0, ids * sizeof *l.values);
     for (int i = 0; i < num_rows; i++)
         fill_row(&l, i, &rows[i]);
-    return arena_send(dev, arena);
+    return cuda_arena_send(dev, arena);
 }
 
 static struct sample_args
@@ -303,7 +303,7 @@ cuda_op_logprobs(struct device *dev, const struct buffer *logits, const int32_t 
     struct buffer readable = *logits;
     struct sample_args args = args_for(dev, &readable, num_rows, vocab_size, 0);
     struct sample_params *params =
-        arena_take(&slot->arena, (size_t)num_rows * sizeof *params, &args.params);
+        cuda_arena_take(&slot->arena, (size_t)num_rows * sizeof *params, &args.params);
     if (params == NULL)
         return ERR_INVALID;
     for (int i = 0; i < num_rows; i++) {
@@ -312,7 +312,7 @@ cuda_op_logprobs(struct device *dev, const struct buffer *logits, const int32_t 
         params[i] = (struct sample_params){.target = targets[i], .num_logprobs = num_logprobs};
     }
     args.flags = SAMPLE_LOGPROBS | (num_logprobs > 0 ? SAMPLE_TOP : 0);
-    int rc = arena_send(dev, &slot->arena);
+    int rc = cuda_arena_send(dev, &slot->arena);
     if (rc == 0)
         rc = cuda_check(dev, cuda_logprobs(&dev->ctx, &args), "cannot score tokens");
     if (rc == 0)

@@ -48,7 +48,7 @@ init_slot(struct device *dev, struct step_slot *s, struct error *err)
     size_t seqs = (size_t)dev->options.max_seqs, wide = seqs * (size_t)dev->max_top;
     int rc;
     if ((rc = cuda_alloc_pinned(dev->block_bytes, "a step", &s->block, err)) != 0 ||
-        (rc = arena_init(dev, &s->arena, ARENA_BYTES, err)) != 0 ||
+        (rc = cuda_arena_init(dev, &s->arena, ARENA_BYTES, err)) != 0 ||
         (rc = cuda_alloc_pinned(seqs * sizeof *s->out, "results", &s->out, err)) != 0 ||
         (rc = cuda_alloc_pinned(wide * sizeof(int32_t), "results", &s->top_ids, err)) != 0 ||
         (rc = cuda_alloc_pinned(wide * sizeof(float), "results", &s->top_logprobs, err)) != 0)
@@ -79,7 +79,7 @@ release_slot(struct step_slot *s)
         if (pinned[i] != NULL)
             cudaFreeHost(pinned[i]);
     }
-    arena_release(&s->arena);
+    cuda_arena_release(&s->arena);
     if (s->done != NULL)
         cudaEventDestroy(s->done);
 }

@@ -17,15 +17,18 @@
 #include <unistd.h>
 
 #define NUM_PROBES 6
-#define PROBE_TOKENS 40
 #ifdef TEST_CUDA /* a virtual device takes its time */
 #define DEVICE "cuda"
-#define NUM_OTHERS 10
-#define NUM_CANCELLED 60
+#define PROBE_TOKENS 20
+#define NUM_OTHERS 8
+#define TIGHT_BLOCKS 10
+#define NUM_CANCELLED 40
 #define NUM_CROSSINGS 20
 #else
 #define DEVICE "cpu"
+#define PROBE_TOKENS 40
 #define NUM_OTHERS 58
+#define TIGHT_BLOCKS 12
 #define NUM_CANCELLED 200
 #define NUM_CROSSINGS 200
 #endif
@@ -193,8 +196,8 @@ START_TEST(test_engine_same_request_same_bytes_in_any_company)
     assert_same(alone, other, "among others");
 
     struct engine_config tight = base;
-    tight.max_model_len = 192;
-    tight.num_gpu_blocks_override = 12;
+    tight.num_gpu_blocks_override = TIGHT_BLOCKS;
+    tight.max_model_len = 16 * TIGHT_BLOCKS;
     run_probes(tight, NUM_OTHERS, other, &preemptions);
     ck_assert_int_gt(preemptions, 0);
     assert_same(alone, other, "with preemptions");
