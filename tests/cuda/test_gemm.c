@@ -12,6 +12,8 @@
 #include "tests/cuda/cuda_fixture.h"
 #include "tests/ops/ref_ops.h"
 
+#include <cublasLt.h>
+#include <dlfcn.h>
 #include <glob.h>
 #include <math.h>
 #include <string.h>
@@ -227,6 +229,25 @@ START_TEST(test_any_row_has_the_same_bits_in_any_company)
     check_company(3656, 328); /* wide enough for tiles */
 }
 END_TEST
+
+/* cuBLASLt that can be told to refuse. */
+static bool refuse_products;
+
+cublasStatus_t
+cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, const void *alpha,
+               const void *a, cublasLtMatrixLayout_t a_layout, const void *b,
+               cublasLtMatrixLayout_t b_layout, const void *beta, const void *c,
+               cublasLtMatrixLayout_t c_layout, void *d, cublasLtMatrixLayout_t d_layout,
+               const cublasLtMatmulAlgo_t *algo, void *space, size_t space_bytes,
+               cudaStream_t stream)
+{
+    __typeof__(&cublasLtMatmul) next;
+    *(void **)&next = dlsym(RTLD_NEXT, "cublasLtMatmul");
+    ck_assert(next != NULL);
+    return refuse_products ? CUBLAS_STATUS_NOT_SUPPORTED
+                           : next(handle, desc, alpha, a, a_layout, b, b_layout, beta, c, c_layout,
+                                  d, d_layout, algo, space, space_bytes, stream);
+}
 
 static struct gemm_plans *
 new_plans(const char *cache_dir, bool deterministic)
@@ -514,6 +535,28 @@ START_TEST(test_run_plan_that_fails_is_replaced)
 }
 END_TEST
 
+/* What cuBLASLt refuses is no candidate, and no failure until it is needed. */
+START_TEST(test_tune_and_run_when_cublaslt_refuses)
+{
+    struct gemm_plans *plans = new_plans(NULL, false);
+    struct product p;
+    struct error err;
+    refuse_products = true;
+    tune(plans);
+    for (int M = 1; M <= 32; M += 31)
+        check_run(plans, M, 48, 200, true, false);
+    product_init(&p, 40, 48, 200, true, false, SMALL_INTEGERS);
+    ck_assert_int_eq(gemm_run(plans, &ctx, &p.args, &err), ERR_DEVICE);
+    ck_assert_str_eq(err.text,
+                     "cannot multiply [40, 200] by [200, 48]: CUBLAS_STATUS_NOT_SUPPORTED");
+    refuse_products = false;
+    ck_assert_int_eq(gemm_run(plans, &ctx, &p.args, NULL), 0);
+    assert_exact("after a refusal", &p);
+    product_release(&p);
+    gemm_plans_free(plans);
+}
+END_TEST
+
 START_TEST(test_tune_without_a_place_for_the_file_goes_on)
 {
     struct gemm_plans *plans = new_plans("/nonexistent", false);
@@ -557,6 +600,7 @@ main(void)
     tcase_add_test(files, test_tune_keeps_plans_between_runs);
     tcase_add_test(files, test_tune_damaged_file_is_measured_again);
     tcase_add_test(files, test_run_plan_that_fails_is_replaced);
+    tcase_add_test(files, test_tune_and_run_when_cublaslt_refuses);
     tcase_add_test(files, test_tune_without_a_place_for_the_file_goes_on);
     suite_add_tcase(suite, files);
     SRunner *runner = srunner_create(suite);
