@@ -30,6 +30,24 @@ cuda_error(struct error *err, const char *what, cudaError_t e)
         : error_set(err, ERR_DEVICE, "cannot measure products: %s: %s", what, cudaGetErrorName(e));
 }
 
+/* One run of a candidate, with the next layer's weights. */
+static int
+run_once(struct tuner *t, const struct gemm_tuned_product *product, int num_rows,
+         const struct gemm_plan *plan, struct error *err)
+{
+    struct gemm_args args = {
+        .out = t->tuning->out,
+        .x = t->tuning->x,
+        .w = product->weights[t->next_weights++ % product->num_weights],
+        .bias = product->bias,
+        .M = num_rows,
+        .N = product->N,
+        .K = product->K,
+        .out_f32 = product->out_f32,
+    };
+    return gemm_run_plan(t->plans, t->ctx, &args, plan, err);
+}
+
 /* The runs of one candidate as a graph; *ret_graph is NULL when the candidate
  * cannot do the product, which is no error. */
 static int
@@ -39,28 +57,23 @@ record(struct tuner *t, const struct gemm_tuned_product *product, int num_rows,
     cudaStream_t stream = t->ctx->stream;
     cudaGraph_t graph = NULL;
     *ret_graph = NULL;
-    cudaError_t e = cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
-    if (e != cudaSuccess)
-        return cuda_error(err, "recording", e);
-    int unable = 0;
-    for (int i = 0; i < RUNS && unable == 0; i++) {
-        struct gemm_args args = {
-            .out = t->tuning->out, .x = t->tuning->x, .bias = product->bias,
-            .w = product->weights[t->next_weights++ % product->num_weights],
-            .M = num_rows, .N = product->N, .K = product->K, .out_f32 = product->out_f32,
-        };
-        unable = gemm_run_plan(t->plans, t->ctx, &args, plan, NULL);
-    }
-    e = cudaStreamEndCapture(stream, &graph);
-    if (unable == 0 && e == cudaSuccess)
-        e = cudaGraphInstantiate(ret_graph, graph, 0);
-    if (graph != NULL)
-        cudaGraphDestroy(graph);
-    if (unable != 0) {
+    /* its kernels are loaded by a run of its own: recording may not do that */
+    if (run_once(t, product, num_rows, plan, NULL) < 0) {
         cudaGetLastError(); /* what the candidate left */
         return 0;
     }
-    return cuda_error(err, "recording", e);
+    cudaError_t e = cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
+    if (e != cudaSuccess)
+        return cuda_error(err, "recording", e);
+    int run = 0;
+    for (int i = 0; i < RUNS && run == 0; i++)
+        run = run_once(t, product, num_rows, plan, err);
+    e = cudaStreamEndCapture(stream, &graph);
+    if (run == 0 && e == cudaSuccess)
+        e = cudaGraphInstantiate(ret_graph, graph, 0);
+    if (graph != NULL)
+        cudaGraphDestroy(graph);
+    return run < 0 ? run : cuda_error(err, "recording", e);
 }
 
 /* The best replay in ms. */
