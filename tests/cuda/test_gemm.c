@@ -11,6 +11,7 @@
 #include "kernels/ops.h"
 #include "tests/cuda/cuda_fixture.h"
 #include "tests/ops/ref_ops.h"
+#include "tests/unit/main.h"
 
 #include <cublasLt.h>
 #include <dlfcn.h>
@@ -566,15 +567,10 @@ START_TEST(test_tune_without_a_place_for_the_file_goes_on)
 }
 END_TEST
 
-int
-main(void)
+static Suite *
+make_suite(void)
 {
-    int num_devices;
-    if (cudaGetDeviceCount(&num_devices) != cudaSuccess || num_devices == 0) {
-        fprintf(stderr, "no CUDA device\n");
-        return 77;
-    }
-    Suite *suite = suite_create("gemm");
+    Suite *suite = suite_create("cuda gemm");
     TCase *kernels = tcase_create("kernels");
     tcase_set_timeout(kernels, 600);
     tcase_add_checked_fixture(kernels, open_device, close_device);
@@ -603,10 +599,7 @@ main(void)
     tcase_add_test(files, test_tune_and_run_when_cublaslt_refuses);
     tcase_add_test(files, test_tune_without_a_place_for_the_file_goes_on);
     suite_add_tcase(suite, files);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite;
 }
+
+TEST_MAIN(make_suite)
