@@ -21,10 +21,16 @@ static const struct figure {
     {"output_throughput", HIGHER},
     {"total_token_throughput", HIGHER},
     {"max_output_tokens_per_s", HIGHER},
+    /* of llmd-bench and vllm bench throughput and latency */
+    {"elapsed_time", LOWER},
+    {"requests_per_second", HIGHER},
+    {"tokens_per_second", HIGHER},
+    {"avg_latency", LOWER},
 };
 
 static const char *const settings[] = {"model_id", "num_prompts", "request_rate", "burstiness",
-                                       "max_concurrency", "total_input_tokens"};
+                                       "max_concurrency", "total_input_tokens", "num_requests",
+                                       "total_num_tokens"};
 
 /* A figure of both sets; `b` unused when there is but one. */
 struct row {
@@ -178,20 +184,28 @@ compare_print(const struct result_set *a, const struct result_set *b, bool markd
     struct row row;
     const char *key;
     json_t *value;
+    size_t num = 0;
     if (scratch == NULL)
         return error_set(err, ERR_NOMEM, "out of memory");
     if (b != NULL)
         print_different_settings(a, b, ret);
     print_head(&t, a, b);
     for (size_t i = 0; i < ARRAY_SIZE(figures); i++) {
-        if (make_row(a, b, figures[i].key, scratch, &row))
-            print_row(&t, figures[i].key, &row, figures[i].better);
+        if (!make_row(a, b, figures[i].key, scratch, &row))
+            continue;
+        print_row(&t, figures[i].key, &row, figures[i].better);
+        num++;
     }
     json_object_foreach(a->runs[0], key, value) {
-        if (is_latency(key) && make_row(a, b, key, scratch, &row))
-            print_row(&t, key, &row, LOWER);
+        if (!is_latency(key) || !make_row(a, b, key, scratch, &row))
+            continue;
+        print_row(&t, key, &row, LOWER);
+        num++;
     }
     free(scratch);
+    if (num == 0)
+        return error_set(err, ERR_INVALID, "there is no figure to compare: the results are of "
+                                           "different kinds, or of none that is known");
     return 0;
 }
 
@@ -203,7 +217,8 @@ compare_regressed(const struct result_set *a, const struct result_set *b, double
 {
     static const struct figure judged[] = {
         {"output_throughput", HIGHER}, {"median_ttft_ms", LOWER}, {"p99_ttft_ms", LOWER},
-        {"median_tpot_ms", LOWER},     {"p99_tpot_ms", LOWER},
+        {"median_tpot_ms", LOWER},     {"p99_tpot_ms", LOWER},    {"tokens_per_second", HIGHER},
+        {"avg_latency", LOWER},
     };
     double *scratch = alloc_scratch(a, b);
     struct row row;

@@ -10,6 +10,7 @@
  * width of its 95 % confidence interval. With `b` also the difference in
  * percent and a word: better or worse where both have several runs and Welch's
  * test finds less than 5 % chance, else "-". Says when the settings differ.
+ * ERR_INVALID: no figure is in both.
  */
 int compare_print(const struct result_set *a, const struct result_set *b, bool markdown,
                   struct buf *ret, struct error *err);

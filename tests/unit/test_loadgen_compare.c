@@ -103,6 +103,33 @@ START_TEST(test_compare_warns_of_other_settings)
 }
 END_TEST
 
+START_TEST(test_compare_offline_results)
+{
+    bool regressed;
+    compare_files("{\"elapsed_time\": 10.0, \"num_requests\": 300, \"tokens_per_second\": 100}",
+                  "{\"elapsed_time\": 12.5, \"num_requests\": 300, \"tokens_per_second\": 80}",
+                  true, &regressed);
+    ck_assert_ptr_nonnull(strstr(buf_bytes(&text), "| elapsed_time | 10.00 | 12.50 | +25.0 % |"));
+    ck_assert_ptr_nonnull(strstr(buf_bytes(&text), "| tokens_per_second | 100.00 | 80.00 |"));
+    ck_assert_ptr_null(strstr(buf_bytes(&text), "WARNING"));
+    ck_assert(regressed);
+}
+END_TEST
+
+START_TEST(test_compare_results_of_different_kinds)
+{
+    struct result_set a, b;
+    write_file(path_a, "{\"duration\": 1.0, \"mean_ttft_ms\": 2.0}");
+    write_file(path_b, "{\"elapsed_time\": 1.0}");
+    ck_assert_int_eq(result_set_read(&a, path_a, &error), 0);
+    ck_assert_int_eq(result_set_read(&b, path_b, &error), 0);
+    ck_assert_int_eq(compare_print(&a, &b, false, &text, &error), ERR_INVALID);
+    ck_assert_ptr_nonnull(strstr(error.text, "no figure to compare"));
+    result_set_release(&a);
+    result_set_release(&b);
+}
+END_TEST
+
 START_TEST(test_result_set_refuses_what_is_no_result)
 {
     static const char *const bad[] = {"", " \n", "[]", "{\"a\": 1}\n{\"a\": ", "{\"a\": 1} x", "3"};
@@ -243,6 +270,8 @@ make_suite(void)
     tcase_add_test(tcase, test_compare_single_runs_claims_nothing);
     tcase_add_test(tcase, test_compare_several_runs_tests_the_difference);
     tcase_add_test(tcase, test_compare_warns_of_other_settings);
+    tcase_add_test(tcase, test_compare_offline_results);
+    tcase_add_test(tcase, test_compare_results_of_different_kinds);
     tcase_add_test(tcase, test_result_set_refuses_what_is_no_result);
     tcase_add_test(tcase, test_sweep_parse_reads_lists_and_ranges);
     tcase_add_test(tcase, test_sweep_parse_refuses_the_rest);
