@@ -116,9 +116,9 @@ static const struct option rows[] = {
      .section = "Prompts", .text = "The file of the data set."},
     {.name = "tokenizer", .type = OPT_STRING, AT(tokenizer), .metavar = "DIR",
      .section = "Prompts",
-     .text = "A model directory with tokenizer.json: random prompts are sent as text. Without "
-             "it, the model where that is such a directory, else prompts are sent as arrays of "
-             "token ids."},
+     .text = "A model directory with tokenizer.json, or that file: random prompts are sent as "
+             "text. Without it, the model where that is such a directory, else prompts are sent "
+             "as arrays of token ids."},
     {.name = "skip-tokenizer-init", .type = OPT_BOOL, AT(skip_tokenizer_init),
      .section = "Prompts", .text = "Uses no tokenizer; as in vllm bench serve, figures of "
                                    "tokens are not shown."},

@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 bool
 config_is_chat(const struct config *c)
@@ -183,6 +184,28 @@ settle_endpoint(struct config *c, struct error *err)
     return 0;
 }
 
+/* Of the file its directory, and there must be one. */
+static int
+settle_tokenizer(struct config *c, struct error *err)
+{
+    static const char file[] = "/tokenizer.json";
+    if (c->tokenizer == NULL || c->skip_tokenizer_init)
+        return 0;
+    struct buf path = {0};
+    size_t len = strlen(c->tokenizer);
+    buf_puts(&path, c->tokenizer);
+    if (len >= strlen(file) && strcmp(c->tokenizer + len - strlen(file), file) == 0)
+        c->tokenizer[len - strlen(file)] = '\0';
+    else
+        buf_puts(&path, file);
+    int e = path.failed ? error_set(err, ERR_NOMEM, "out of memory") : 0;
+    if (e == 0 && access(buf_bytes(&path), R_OK) != 0)
+        e = error_set(err, ERR_NOTFOUND, "option '--tokenizer': there is no '%.200s' (a directory "
+                                         "of this machine; nothing is fetched)", buf_bytes(&path));
+    buf_release(&path);
+    return e;
+}
+
 static void
 settle_lengths(struct config *c)
 {
@@ -210,6 +233,8 @@ config_settle(struct config *c, struct error *err)
         e = settle_metrics(c, err);
     if (e == 0)
         e = settle_endpoint(c, err);
+    if (e == 0)
+        e = settle_tokenizer(c, err);
     if (e == 0)
         e = check_pairs(&c->header, "header", err);
     if (e == 0)

@@ -174,6 +174,14 @@ class SameAsVllm(LoadgenCase):
                                   "custom", "--dataset-path", path, num=1)
         self.assertEqual(server.posts[0].path, "/v1/chat/completions")
 
+    def test_tokenizer_by_its_file(self):
+        sent = []
+        for path in (llmd.DEMO, llmd.DEMO + "/", os.path.join(llmd.DEMO, "tokenizer.json")):
+            _, _, server = self.bench(whole_answer, "--tokenizer", path, num=1)
+            sent.append(server.posts[0].json()["prompt"])
+        self.assertEqual(sent, sent[:1] * 3)
+        self.assertIsInstance(sent[0], str)
+
     def test_options_of_vllm_are_known(self):
         """Those that are not accepted are refused by name, with a reason."""
         options = recorded("options.json")
@@ -217,6 +225,7 @@ class Refused(LoadgenCase):
             (["--dataset-name", "random", "--dataset-path", "x"], "dataset"),
             (["--dataset-name", "custom", "--dataset-path", "/nonexistent.jsonl"], "nonexistent"),
             (["--backend", "nothing"], "backend"),
+            (["--tokenizer", "org/model"], "--tokenizer"),
             (["--no-such-option"], "no-such-option"),
         ]
         with MockServer() as server:
