@@ -26,7 +26,8 @@ static struct device *cpu;
 static void
 setup(void)
 {
-    struct device_options opt = {.threads = 1, .max_tokens = 1, .max_seqs = 1, .vocab_size = MAX_VOCAB};
+    struct device_options opt = {
+        .threads = 1, .max_tokens = 1, .max_seqs = 1, .vocab_size = MAX_VOCAB};
     ctx = ctx_open();
     ck_assert_int_eq(cpu_ops.device_open(&opt, &cpu, NULL), 0);
 }
@@ -354,8 +355,8 @@ assert_same_results(const char *what, const struct rows *b, const struct results
             }
             continue;
         }
-        ck_abort_msg("%s, row %d of %lld (temperature %g, top_k %d, top_p %g, min_p %g, seed %llu): "
-                     "token %d (%d), rank %d, logprob %.9g, not %d, %d, %.9g",
+        ck_abort_msg("%s, row %d of %lld (temperature %g, top_k %d, top_p %g, min_p %g, "
+                     "seed %llu): token %d (%d), rank %d, logprob %.9g, not %d, %d, %.9g",
                      what, i, (long long)b->vocab, (double)p->temperature, p->top_k,
                      (double)p->top_p, (double)p->min_p, (unsigned long long)p->seed, g->token,
                      got->drawn[i], g->rank, (double)g->logprob, w->token, w->rank,
