@@ -193,10 +193,11 @@ class Llmd:
     Llmd("--max-num-seqs", "4") starts it with the demo model and waits until
     it is ready. stop() ends it and fails when the exit status is not 0 or a
     sanitizer had something to say; as a context manager it stops at the end.
+    prefix: words before the command, of a program that becomes it (exec).
     """
 
     def __init__(self, *options, model=DEMO, wait=True, env=None, port=None, seconds=60,
-                 served_name="m", argv=None, pass_fds=()):
+                 served_name="m", argv=None, pass_fds=(), prefix=()):
         self.options = [str(o) for o in options]
         self.model = model
         self.env = env
@@ -204,6 +205,7 @@ class Llmd:
         self.served_name = served_name
         self.argv = argv
         self.pass_fds = pass_fds
+        self.prefix = list(prefix)
         self.fixed_port = port
         self.process = None
         self.last_log = ""
@@ -234,7 +236,7 @@ class Llmd:
         environment.update(self.env or {})
         with open(self.stderr_path, "wb") as out:
             self.process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                self.prefix + self.command(), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                 env=environment, pass_fds=self.pass_fds)
         self.started = time.monotonic()
 
