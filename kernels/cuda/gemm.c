@@ -122,9 +122,13 @@ gemm_ask_cublaslt(const struct gemm_plans *plans, const struct gemm_shape *shape
 }
 
 static int
-run_kernel(const struct cuda_ctx *ctx, const struct gemm_args *a, struct error *err)
+run_kernel(const struct cuda_ctx *ctx, const struct gemm_args *a, const struct gemm_plan *plan,
+           struct error *err)
 {
-    cudaError_t e = cuda_gemm_any(ctx, a->out, a->x, a->w, a->bias, a->M, a->N, a->K, a->out_f32);
+    cudaError_t e = a->M <= SKINNY_MAX_ROWS
+        ? cuda_gemm_skinny_tiles(ctx, a->out, a->x, a->w, a->bias, a->M, a->N, a->K, a->out_f32,
+                                 (int)plan->algo[0])
+        : cuda_gemm_any(ctx, a->out, a->x, a->w, a->bias, a->M, a->N, a->K, a->out_f32);
     return e == cudaSuccess ? 0
                             : error_set(err, ERR_DEVICE, "cannot multiply [%d, %d] by [%d, %d]: %s",
                                         a->M, a->K, a->K, a->N, cudaGetErrorName(e));
@@ -135,7 +139,7 @@ gemm_run_plan(const struct gemm_plans *plans, const struct cuda_ctx *ctx,
               const struct gemm_args *a, const struct gemm_plan *plan, struct error *err)
 {
     if (plan->kind == GEMM_KERNEL)
-        return run_kernel(ctx, a, err);
+        return run_kernel(ctx, a, plan, err);
     static const float one = 1, zero = 0;
     struct gemm_shape shape = gemm_shape_of(a);
     struct lt_product p;

@@ -74,10 +74,11 @@ struct gemm_tuning {
 
 /*
  * Measures, for each product and bucket without a measured plan, the module's own
- * kernel (up to SKINNY_MAX_ROWS rows) and what cuBLASLt's heuristic proposes, each
- * recorded in a graph as a step would be, and keeps the fastest; then writes the
- * cache file, if there is one, when anything is new. Waits for the stream; not to
- * be called during capture. Seconds. Nothing to do when `deterministic`.
+ * kernel (up to SKINNY_MAX_ROWS rows, with each number of row tiles) and what
+ * cuBLASLt's heuristic proposes, each recorded in a graph as a step would be, and
+ * keeps the fastest; then writes the cache file, if there is one, when anything is
+ * new. Waits for the stream; not to be called during capture. Seconds. Nothing to
+ * do when `deterministic`.
  */
 int gemm_plans_tune(struct gemm_plans *plans, const struct cuda_ctx *ctx,
                     const struct gemm_tuning *tuning, struct error *err);

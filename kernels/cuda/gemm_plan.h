@@ -17,7 +17,8 @@ int gemm_bucket(int num_rows);
 
 enum gemm_kind {
     GEMM_NONE,      /* not planned yet */
-    GEMM_KERNEL,    /* cuda_gemm_any: the module's own kernel */
+    GEMM_KERNEL,    /* the module's own kernels: few rows by cuda_gemm_skinny_tiles with
+                       row_tiles = algo[0], more by cuda_gemm_any */
     GEMM_CUBLASLT,  /* cublasLtMatmul with `algo` */
 };
 
@@ -27,7 +28,7 @@ struct gemm_plan {
     enum gemm_kind kind;
     bool measured;               /* the best of several; else a first guess */
     uint64_t workspace_bytes;    /* cuBLASLt: what the algorithm needs */
-    uint64_t algo[GEMM_ALGO_WORDS]; /* cuBLASLt: its cublasLtMatmulAlgo_t */
+    uint64_t algo[GEMM_ALGO_WORDS]; /* cuBLASLt: its cublasLtMatmulAlgo_t; else above */
 };
 
 /* out[M, N] = x[M, K] . w[N, K]^T of any M. */

@@ -220,9 +220,9 @@ choose_row_tiles(int M, int N, int num_sms)
 
 template <int MT>
 cudaError_t
-run_rows(const struct cuda_ctx *ctx, const Product &p)
+run_rows(const struct cuda_ctx *ctx, const Product &p, int row_tiles)
 {
-    switch (choose_row_tiles(p.M, p.N, ctx->num_sms)) {
+    switch (row_tiles != 0 ? row_tiles : choose_row_tiles(p.M, p.N, ctx->num_sms)) {
     case 1:
         return run<1, MT>(ctx, p);
     case 2:
@@ -235,15 +235,23 @@ run_rows(const struct cuda_ctx *ctx, const Product &p)
 } // namespace
 
 extern "C" cudaError_t
-cuda_gemm_skinny(const struct cuda_ctx *ctx, void *out, const bf16_bits *x, const bf16_bits *w,
-                 const bf16_bits *bias, int M, int N, int K, int out_f32)
+cuda_gemm_skinny_tiles(const struct cuda_ctx *ctx, void *out, const bf16_bits *x,
+                       const bf16_bits *w, const bf16_bits *bias, int M, int N, int K,
+                       int out_f32, int row_tiles)
 {
     Product p = {out, x, w, bias, M, N, K, out_f32};
     if (M <= 8)
-        return run_rows<1>(ctx, p);
+        return run_rows<1>(ctx, p, row_tiles);
     if (M <= 16)
-        return run_rows<2>(ctx, p);
+        return run_rows<2>(ctx, p, row_tiles);
     if (M <= 24)
-        return run_rows<3>(ctx, p);
-    return M <= SKINNY_MAX_ROWS ? run_rows<4>(ctx, p) : run<4, 4>(ctx, p);
+        return run_rows<3>(ctx, p, row_tiles);
+    return run_rows<4>(ctx, p, M <= SKINNY_MAX_ROWS ? row_tiles : 4);
+}
+
+extern "C" cudaError_t
+cuda_gemm_skinny(const struct cuda_ctx *ctx, void *out, const bf16_bits *x, const bf16_bits *w,
+                 const bf16_bits *bias, int M, int N, int K, int out_f32)
+{
+    return cuda_gemm_skinny_tiles(ctx, out, x, w, bias, M, N, K, out_f32, 0);
 }

@@ -108,8 +108,11 @@ fastest(struct tuner *t, const struct gemm_tuned_product *product, int num_rows,
         struct gemm_plan *ret_plan, struct error *err)
 {
     struct gemm_shape shape = {product->N, product->K, product->bias != NULL, product->out_f32};
-    struct gemm_plan candidates[1 + CANDIDATES] = {{.kind = GEMM_KERNEL}};
-    int num_candidates = num_rows <= SKINNY_MAX_ROWS;
+    struct gemm_plan candidates[3 + CANDIDATES];
+    int num_candidates = 0;
+    for (uint64_t row_tiles = 1; row_tiles <= 4 && num_rows <= SKINNY_MAX_ROWS; row_tiles *= 2)
+        candidates[num_candidates++] =
+            (struct gemm_plan){.kind = GEMM_KERNEL, .algo = {row_tiles}};
     num_candidates += gemm_ask_cublaslt(t->plans, &shape, num_rows, candidates + num_candidates,
                                         CANDIDATES);
     float best_ms = INFINITY;

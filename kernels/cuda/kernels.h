@@ -163,6 +163,11 @@ cudaError_t cuda_copy_blocks(const struct cuda_ctx *ctx, bf16_bits *cache, const
 cudaError_t cuda_gemm_skinny(const struct cuda_ctx *ctx, void *out, const bf16_bits *x,
                              const bf16_bits *w, const bf16_bits *bias, int M, int N, int K,
                              int out_f32);
+/* The same with 16, 32 or 64 rows of w a block (row_tiles 1, 2 or 4), 0: a rule's
+ * choice. A matter of speed alone: the bits are the same. */
+cudaError_t cuda_gemm_skinny_tiles(const struct cuda_ctx *ctx, void *out, const bf16_bits *x,
+                                   const bf16_bits *w, const bf16_bits *bias, int M, int N,
+                                   int K, int out_f32, int row_tiles);
 /* The same product with the same bits, by tiles that share both operands where M
  * and N are large enough for them. Slower than cuBLASLt there: for the option
  * `deterministic`. */

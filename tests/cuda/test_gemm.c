@@ -174,6 +174,30 @@ START_TEST(test_skinny_wide_tiles_are_exact)
 }
 END_TEST
 
+/* Row tiles that the rule would not choose. */
+START_TEST(test_skinny_row_tiles_do_not_change_bits)
+{
+    struct product p;
+    product_init(&p, 27, 200, 712, true, true, FRACTIONS);
+    for (int M = 3; M <= 27; M += 8) {
+        float *first = NULL;
+        p.args.M = M;
+        for (int row_tiles = 1; row_tiles <= 4; row_tiles *= 2) {
+            CUDA_OK(cuda_gemm_skinny_tiles(&ctx, p.args.out, p.args.x, p.args.w, p.args.bias, M,
+                                           200, 712, 1, row_tiles));
+            product_read(&p);
+            if (first == NULL) {
+                first = p.out;
+                p.out = NULL;
+            } else
+                ck_assert_mem_eq(p.out, first, (size_t)M * 200 * sizeof *first);
+        }
+        free(first);
+    }
+    product_release(&p);
+}
+END_TEST
+
 START_TEST(test_any_many_rows_are_exact)
 {
     check_exact("any", cuda_gemm_any, 5, 24, 200, 1, 0);
@@ -577,6 +601,7 @@ make_suite(void)
     tcase_add_test(kernels, test_skinny_any_shape_is_exact);
     tcase_add_test(kernels, test_skinny_real_k_is_exact);
     tcase_add_test(kernels, test_skinny_wide_tiles_are_exact);
+    tcase_add_test(kernels, test_skinny_row_tiles_do_not_change_bits);
     tcase_add_test(kernels, test_any_many_rows_are_exact);
     tcase_add_test(kernels, test_any_row_has_the_same_bits_in_any_company);
     suite_add_tcase(suite, kernels);
