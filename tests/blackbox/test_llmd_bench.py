@@ -224,6 +224,12 @@ class Refused(unittest.TestCase):
                     self.assertRegex(run.stderr, "^llmd-bench: option '%s' is not supported: ."
                                      % words[-2 if words[-1] == "1" else -1])
 
+    def test_no_option_is_there_twice(self):
+        text = subprocess.run([BIN, "--help"], capture_output=True, text=True, timeout=60).stdout
+        names = re.findall(r"^ {2,6}(?:-\w, )?--(?:\[no-\])?([a-z-]+)", text, re.M)
+        self.assertGreater(len(names), 40)
+        self.assertEqual(sorted(names), sorted(set(names)))
+
     def test_too_long(self):
         self.check(["--input-len", "2000", "--output-len", "100"], "--max-model-len")
         self.check(["--max-model-len", "50"], "--max-model-len")
