@@ -69,7 +69,7 @@ keep_top_p(struct select_space *s, struct rest &rest, float p)
         rest.mass = mass;
     else if (rest.mass == 0)
         rest.mass = total_mass<aligned>(s, rest, false, rest.low);
-    double target = (double)p * (double)rest.mass;
+    double target = fmax((double)p * (double)rest.mass, 1.0);   /* one token at least */
     bool listed = (double)mass >= target;
     rest.low = select_place<aligned, true>(s, rest.source, listed, listed ? from : rest.low,
                                            rest.high, target, SELECT_TOKENS, rest.max);

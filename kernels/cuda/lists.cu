@@ -73,7 +73,7 @@ edit_logit(const struct sample_args &args, const struct sample_params &p, float 
 {
     if (word & EDIT_BANNED)
         z = -INFINITY;
-    if (word & EDIT_BIASED) {
+    if (word & EDIT_BIASED) {   /* doubles add up in their order */
         for (int i = 0; i < p.num_bias; i++) {
             if (args.ids[p.bias + i] == id)
                 z = __fadd_rn(z, args.values[p.bias + i]);
