@@ -19,7 +19,7 @@
 #define NUM_PROBES 6
 #ifdef TEST_CUDA /* a virtual device takes its time */
 #define DEVICE "cuda"
-#define PROBE_TOKENS 20
+#define PROBE_TOKENS 36
 #define NUM_OTHERS 8
 #define TIGHT_BLOCKS 10
 #define NUM_CANCELLED 40
