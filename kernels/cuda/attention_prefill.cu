@@ -244,7 +244,7 @@ mask_scores(const attention_params &p, const prefill_work &w, int key0, prefill_
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             int m = threadIdx.x / 32 * Cut::warp_rows + 16 * b + 8 * h + lane / 4;
-            int position = w.tile.position + row_of(w, min(m, w.num_packed - 1));
+            int position = min(w.tile.position + row_of(w, m), w.end_key - 1);
             int back = position - key0 - lane % 4 * 2; /* from the row to its first column */
 #pragma unroll
             for (int j = 0; j < Cut::keys / 8; j++) {
@@ -423,7 +423,8 @@ attention_prefill(const attention_params p, int num_tiles, uint32_t group_invers
         cp_async_wait<0>();
         __syncthreads();
     }
-    write_rows<Cut>(p, w, r, q_tile);
+    /* found again: cheaper than registers held all the way */
+    write_rows<Cut>(p, find_work(p, num_tiles, group_inverse), r, q_tile);
 }
 
 template <class Cut>
