@@ -16,6 +16,7 @@ import re
 import shutil
 import signal
 import ssl
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -246,13 +247,17 @@ class Timing(LoadgenCase):
         [case] = [c for c in recorded("arrivals.json") if "100" in c["options"]]
         _, saved, server = self.bench(whole_answer, *case["options"], num=300)
         self.assertGreaterEqual(saved["duration"], 3.0)
-        self.assertLess(saved["duration"], 3.0 + llmd.limit(0.5))
-        # Against the median, the start being unknown to the server.
-        late = sorted(r.at_s - t for r, t in zip(server.posts, case["times_s"]))
-        self.assertLess(late[-3] - late[len(late) // 2], llmd.limit(0.1))
-        first = min(saved["start_times"])
-        for start, due in zip(saved["start_times"], case["times_s"]):
-            self.assertGreaterEqual(start - first, due - case["times_s"][0] - llmd.limit(0.02))
+        self.assertLess(saved["duration"], 3.0 + llmd.limit(2))
+        arrivals = sorted(r.at_s for r in server.posts)
+        for times in (saved["start_times"], arrivals):
+            # Since when the clock runs, nobody says; but it must be the same for all. A machine
+            # that is busy delays some, and an error in the times would grow with them.
+            offsets = [at - due for at, due in zip(times, case["times_s"])]
+            early, late = (statistics.median(part) for part in (offsets[:100], offsets[-100:]))
+            self.assertLess(abs(late - early), llmd.limit(0.05))
+            low, median, high = statistics.quantiles(offsets, n=4)
+            self.assertLess(high - low, llmd.limit(0.03))
+            self.assertGreater(min(offsets), median - llmd.limit(0.05))
 
     def test_ramp_up_changes_are_saved(self):
         [case] = [c for c in recorded("reports.json")["cases"] if c["name"] == "ramp_up_linear"]
@@ -287,7 +292,7 @@ class Timing(LoadgenCase):
         _, saved, server = self.bench(lambda r: completion(2, ttft_s=0.3), "--duration", "1",
                                       "--rate", "50", num=500)
         first = server.posts[0].at_s
-        self.assertLess(server.posts[-1].at_s - first, 1 + llmd.limit(0.1))
+        self.assertLess(server.posts[-1].at_s - first, 1 + llmd.limit(1))
         self.assertTrue(20 < len(server.posts) < 90, len(server.posts))
         self.assertEqual(saved["completed"], len(server.posts))
 
@@ -295,7 +300,7 @@ class Timing(LoadgenCase):
         """Of a server that takes 50 ms to the first token and 10 ms to each next."""
         _, saved, _ = self.bench(lambda r: completion(11, ttft_s=0.05, gap_s=0.01),
                                  "--percentile-metrics", "ttft,tpot,itl,e2el", num=3)
-        slack = llmd.limit(0.05)
+        slack = llmd.limit(0.2)
         for ttft, latency in zip(saved["ttfts"], saved["latencies"]):
             self.assertTrue(0.05 <= ttft < 0.05 + slack, ttft)
             self.assertTrue(0.149 <= latency < 0.15 + 2 * slack, latency)
@@ -710,11 +715,13 @@ class Manual(LoadgenCase):
 class Long(LoadgenCase):
     @unittest.skipUnless(os.environ.get("LLMD_FULL"), "takes 30 s (set LLMD_FULL)")
     def test_300_requests_at_10_a_second(self):
-        _, saved, _ = self.bench(whole_answer, "--rate", "10", num=300, seconds=60)
-        first = min(saved["start_times"])
-        times = recorded("arrivals.json")[0]["times_s"]
-        self.assertAlmostEqual(saved["start_times"][-1] - first, 30 - times[0],
-                               delta=llmd.limit(0.005))
+        wanted = 30 - recorded("arrivals.json")[0]["times_s"][0]
+        for _ in range(3):  # another program may have delayed the first or the last one
+            _, saved, _ = self.bench(whole_answer, "--rate", "10", num=300, seconds=60)
+            lasted = saved["start_times"][-1] - saved["start_times"][0]
+            if abs(lasted - wanted) < 0.001:
+                return
+        self.assertAlmostEqual(lasted, wanted, delta=0.001)
 
 
 if __name__ == "__main__":
