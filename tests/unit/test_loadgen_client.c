@@ -211,6 +211,8 @@ START_TEST(test_connections_in_use_outlive_new_ones)
     ck_assert_uint_eq(count_status(REPLY_SUCCEEDED), 10);
     for (size_t i = 1; i <= NUM_HELD; i++)
         ck_assert_str_eq(replies[i].reason, "connection lost during the stream");
+    server_stop(server); /* its threads hold the text */
+    server = NULL;
     free(big_text);
 }
 END_TEST
