@@ -209,6 +209,9 @@ int cuda_op_sample(struct device *dev, struct buffer *logits, const struct sampl
 int cuda_op_logprobs(struct device *dev, const struct buffer *logits, const int32_t *targets,
                      int num_rows, int64_t vocab_size, int num_logprobs,
                      const struct sample_output *ret);
+/* As cuda_arena_take, of the step being begun; when its arena is full, what the step
+ * has enqueued so far is waited for. NULL: more than an arena, or the device failed. */
+void *cuda_step_take(struct device *dev, size_t bytes, void *ret_device);
 /* The results of a step that is done go to where its callers want them. */
 void cuda_sampling_deliver(struct device *dev, struct step_slot *slot);
 

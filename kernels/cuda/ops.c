@@ -212,7 +212,9 @@ gather_rows(struct device *dev, struct buffer *out, const struct buffer *x,
     const int32_t *device_ids;
     size_t bytes = (size_t)num_rows * sizeof *row_ids;
     ASSERT(dev->slot != NULL && holds(out, num_rows, hidden_size));
-    void *ids = cuda_arena_take(&dev->slot->arena, bytes, &device_ids);
+    void *ids = cuda_step_take(dev, bytes, &device_ids);
+    if (ids == NULL && dev->failure.code != 0)
+        return;
     if (ids == NULL) {
         error_set(&dev->failure, ERR_DEVICE, "a step gathers too many rows");
         return;

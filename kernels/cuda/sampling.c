@@ -232,6 +232,42 @@ cuda_sampling_deliver(struct device *dev, struct step_slot *slot)
         deliver(dev, slot, &slot->samples[i]);
 }
 
+/* Waits until the device has used all that the step has sent so far; its results
+ * are delivered, and the arena is empty again. */
+static int
+make_room(struct device *dev)
+{
+    struct step_slot *slot = dev->slot;
+    int rc = cuda_check(dev, cudaStreamSynchronize(dev->ctx.stream), "a step failed");
+    if (rc != 0)
+        return rc;
+    cuda_sampling_deliver(dev, slot);
+    slot->num_samples = 0;
+    slot->arena.used = slot->arena.sent = 0;
+    return 0;
+}
+
+void *
+cuda_step_take(struct device *dev, size_t bytes, void *ret_device)
+{
+    struct arena *arena = &dev->slot->arena;
+    void *taken = cuda_arena_take(arena, bytes, ret_device);
+    if (taken != NULL || arena->used == 0 || make_room(dev) != 0)
+        return taken;
+    return cuda_arena_take(arena, bytes, ret_device);
+}
+
+/* As rows_that_fit, once there is room; 0: one row is too many, or the device failed. */
+static int
+rows_with_room(struct device *dev, const struct sample_row *rows, int num_rows)
+{
+    struct step_slot *slot = dev->slot;
+    int n = slot->num_samples < MAX_SAMPLES ? rows_that_fit(&slot->arena, rows, num_rows) : 0;
+    if (n > 0 || slot->arena.used == 0 || make_room(dev) != 0)
+        return n;
+    return rows_that_fit(&slot->arena, rows, num_rows);
+}
+
 static int
 sample_rows(struct device *dev, struct buffer *logits, const struct sample_row *rows,
             int num_rows, int64_t vocab_size, const struct sample_output *ret)
@@ -266,10 +302,12 @@ cuda_op_sample(struct device *dev, struct buffer *logits, const struct sample_ro
     ASSERT(dev->slot != NULL);
     ASSERT((size_t)num_rows * (size_t)vocab_size * sizeof(float) <= logits->bytes);
     for (int i = 0, n; i < num_rows; i += n) {
-        n = rows_that_fit(&dev->slot->arena, rows + i, num_rows - i);
+        n = rows_with_room(dev, rows + i, num_rows - i);
+        if (n == 0 && dev->failure.code != 0)
+            return ERR_DEVICE;
         if (n == 0)
             return error_set(&dev->failure, ERR_DEVICE,
-                             "a step's penalties, biases and allowed tokens exceed %zu MiB",
+                             "a request's penalties, biases and allowed tokens exceed %zu MiB",
                              dev->slot->arena.bytes >> 20);
         size_t at = (size_t)i * (size_t)ret->top_stride;
         const struct sample_output output = {
@@ -303,9 +341,9 @@ cuda_op_logprobs(struct device *dev, const struct buffer *logits, const int32_t 
     struct buffer readable = *logits;
     struct sample_args args = args_for(dev, &readable, num_rows, vocab_size, 0);
     struct sample_params *params =
-        cuda_arena_take(&slot->arena, (size_t)num_rows * sizeof *params, &args.params);
+        cuda_step_take(dev, (size_t)num_rows * sizeof *params, &args.params);
     if (params == NULL)
-        return ERR_INVALID;
+        return dev->failure.code != 0 ? ERR_DEVICE : ERR_INVALID;
     for (int i = 0; i < num_rows; i++) {
         if (targets[i] < 0 || targets[i] >= vocab_size)
             return ERR_INVALID;

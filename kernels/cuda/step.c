@@ -13,7 +13,7 @@
 #include <string.h>
 
 /* Parameters of one step's sampling: row ids and rows for all sequences, and
- * ids of penalties, biases and the like; a step that needs more is refused. */
+ * ids of penalties, biases and the like; a step that needs more waits in between. */
 #define ARENA_BYTES ((size_t)8 << 20)
 
 /* 1, 2, 4, 8, then by 8 to 64, by 16 beyond. */
