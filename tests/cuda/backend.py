@@ -9,6 +9,7 @@ Environment, besides that of tests/blackbox/llmd.py:
   LLMD_PRELOADS  the folder with fault.so and pretend.so
 """
 
+import json
 import os
 import re
 import sys
@@ -111,6 +112,23 @@ class CudaLlmd(Llmd):
     def check_log(self):
         super().check_log()
         check_report(self.report)
+
+
+# Prompts of other models are token ids: any tokenizer will do.
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+
+
+def recorded_model(name, folder):
+    """A model of tests/data/tiny, which has no tokenizer, with the bundled one's; the
+    path, and what was recorded of it."""
+    source = os.path.join(llmd.TOP, "tests", "data", "tiny", name)
+    target = os.path.join(folder, name)
+    os.mkdir(target)
+    for folder, files in ((source, os.listdir(source)), (llmd.DEMO, TOKENIZER)):
+        for file in files:
+            os.symlink(os.path.join(folder, file), os.path.join(target, file))
+    with open(os.path.join(source, "truth.json"), encoding="utf-8") as file:
+        return target, json.load(file)
 
 
 def cpu_llmd(*options, **kwargs):

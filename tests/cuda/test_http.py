@@ -16,6 +16,7 @@ there is no virtual device.
 import concurrent.futures
 import os
 import sys
+import tempfile
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -300,6 +301,61 @@ class Random(Subset):
 
 
 del Subset  # its subclasses are the tests
+
+
+# ------------------------------------------------------------------ recorded models
+
+class Recorded(unittest.TestCase):
+    """Checkpoints in the shape of the six models and what transformers made of them,
+    in float32: three prompts at a time, the longest in chunks."""
+
+    STEPS = 16
+    OPTIONS = ("--num-gpu-blocks-override", "64", "--max-num-batched-tokens", "64")
+    compared = possible = 0
+
+    def model(self, name):
+        with tempfile.TemporaryDirectory() as folder:
+            path, truth = backend.recorded_model(name, folder)
+            with CudaLlmd(*self.OPTIONS, model=path) as server:
+                found = in_company([lambda p=p: complete(
+                    server, p["ids"], max_tokens=self.STEPS, ignore_eos=True)
+                    for p in truth["prompts"]])
+        for prompt, choice in zip(truth["prompts"], found):
+            self.compare(name, prompt, choice["token_ids"])
+
+    def compare(self, name, prompt, tokens):
+        """The same tokens, up to where bfloat16 may choose another one."""
+        self.assertEqual(len(tokens), self.STEPS)
+        Recorded.possible += self.STEPS
+        for at, (mine, recorded) in enumerate(zip(tokens, prompt["tokens"])):
+            if mine != recorded:
+                print("%s %s: token %d is %d for %d, margin %.3f" % (
+                    name, prompt["name"], at, mine, recorded, prompt["margins"][at]))
+                self.assertLessEqual(prompt["margins"][at], prompt["bf16_max_diff"])
+                return
+            Recorded.compared += 1
+
+    @classmethod
+    def tearDownClass(cls):
+        assert cls.compared >= 0.7 * cls.possible, (cls.compared, cls.possible)
+
+    def test_llama_8b(self):
+        self.model("llama-8b")
+
+    def test_gemma_2_9b(self):
+        self.model("gemma-2-9b")
+
+    def test_gemma_2_27b(self):
+        self.model("gemma-2-27b")
+
+    def test_qwen_7b(self):
+        self.model("qwen-7b")
+
+    def test_qwen_14b(self):
+        self.model("qwen-14b")
+
+    def test_qwen_32b(self):
+        self.model("qwen-32b")
 
 
 # ------------------------------------------------------------- options and limits
