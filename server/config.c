@@ -158,8 +158,6 @@ static const struct option options[] = {
      .text = "Requests' contents are never logged."},
     {.name = "enable-chunked-prefill", .type = OPT_IGNORED, .section = SEC_VLLM,
      .text = "Prefill is always chunked."},
-    {.name = "enforce-eager", .type = OPT_IGNORED, .section = SEC_VLLM,
-     .text = "Nothing is compiled at start."},
     {.name = "block-size", .type = OPT_IGNORED, .metavar = "TOKENS", .section = SEC_VLLM,
      .text = "A block is always 16 tokens."},
     {.name = "trust-remote-code", .type = OPT_IGNORED, .section = SEC_VLLM,
