@@ -23,7 +23,7 @@ struct rest {
     place_t low;             /* places >= low are left */
     place_t high;            /* none is above */
     place_t from;            /* those >= from are in the source's list */
-    place_t mass;            /* of all that are left; 0: not known yet */
+    place_t mass;            /* of all that are left, without top_k; 0: not known */
     float max;
     struct source source;
 };
@@ -56,7 +56,6 @@ keep_top_k(struct select_space *s, struct rest &rest, int k)
     place_t from = listed && rest.from > rest.low ? rest.from : rest.low;
     rest.low = select_place<aligned, false>(s, rest.source, listed, from, rest.high, k,
                                             SELECT_VALUES, rest.max);
-    rest.mass = 0;
 }
 
 template <bool aligned>
