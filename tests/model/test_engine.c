@@ -198,6 +198,7 @@ START_TEST(test_engine_same_request_same_bytes_in_any_company)
     struct engine_config tight = base;
     tight.num_gpu_blocks_override = TIGHT_BLOCKS;
     tight.max_model_len = 16 * TIGHT_BLOCKS;
+    tight.max_num_seqs = 64;
     run_probes(tight, NUM_OTHERS, other, &preemptions);
     ck_assert_int_gt(preemptions, 0);
     assert_same(alone, other, "with preemptions");
