@@ -132,21 +132,27 @@ column(const char *header, const char *title)
     return -1;
 }
 
-/* The share of bandwidth that a case's main kernel, its first row, is predicted. */
-static double
+struct prediction {
+    double us, share; /* on an H200; share: of its datasheet's bandwidth. NaN: none */
+};
+
+/* What a case's main kernel, its first row, is predicted. */
+static struct prediction
 predicted(const struct bench *b, const struct bench_case *c)
 {
-    int at_case = -1, at_model = -1, at_rows = -1, at_share = -1;
+    int at_case = -1, at_model = -1, at_rows = -1, at_us = -1, at_share = -1;
+    struct prediction p = {NAN, NAN};
     char text[64], rows[16];
     snprintf(rows, sizeof rows, "%d", c->rows);
     for (const char *line = b->predictions; line != NULL; line = strchr(line, '\n')) {
         line += *line == '\n';
         if (*line != '|')
             continue;
-        if (column(line, "ofbandwidth") > 0) {
+        if (column(line, "predictedus") > 0) {
             at_case = column(line, "case");
             at_model = column(line, "model");
             at_rows = column(line, "rows");
+            at_us = column(line, "predictedus");
             at_share = column(line, "ofbandwidth");
         }
         if (at_case < 0 || at_model < 0 || at_rows < 0)
@@ -158,12 +164,16 @@ predicted(const struct bench *b, const struct bench_case *c)
         cell(line, at_rows, text, sizeof text);
         if (!same || strcmp(text, rows) != 0)
             continue;
-        cell(line, at_share, text, sizeof text);
         char *end;
+        cell(line, at_us, text, sizeof text);
+        double us = strtod(text, &end);
+        p.us = end != text && *end == '\0' ? us : NAN;
+        cell(line, at_share, text, sizeof text);
         double percent = strtod(text, &end);
-        return *end == '%' ? percent / 100 : NAN;
+        p.share = end != text && *end == '%' ? percent / 100 : NAN;
+        return p;
     }
-    return NAN;
+    return p;
 }
 
 /* ---- the table ---- */
@@ -178,12 +188,12 @@ bench_report(struct bench *b, const struct bench_case *c, struct times t)
     bool has_prediction = strcmp(c->how, "kernel") == 0 &&
                           (c->context == 0 || c->context == PREDICTED_CONTEXT ||
                            strcmp(c->kernel, "attention_prefill") == 0);
-    double share = has_prediction ? predicted(b, c) : NAN;
+    struct prediction p = has_prediction ? predicted(b, c) : (struct prediction){NAN, NAN};
     printf("%-18s %-10s %-12s %5d x %-5d %9.2f %9.2f us  floor %9.2f us %4.0f %%", c->kernel,
            c->how, c->model, c->rows, c->context, t.min_s * 1e6, t.median_s * 1e6, floor_s * 1e6,
            100 * floor_s / t.median_s);
-    if (!isnan(share))
-        printf("  (predicted %.0f %%)", share * 100);
+    if (!isnan(p.us))
+        printf("  (predicted %.2f us)", p.us);
     putchar('\n');
     fflush(stdout);
     rows_begin(&b->rows, "kernel");
@@ -199,7 +209,8 @@ bench_report(struct bench *b, const struct bench_case *c, struct times t)
     rows_number(&b->rows, "floor_us", floor_s * 1e6);
     rows_number(&b->rows, "fraction", floor_s / t.median_s);
     rows_number(&b->rows, "bandwidth_fraction", c->bytes / b->bytes_per_s / t.median_s);
-    rows_number(&b->rows, "predicted_fraction_of_datasheet_bandwidth", share);
+    rows_number(&b->rows, "predicted_us", p.us);
+    rows_number(&b->rows, "predicted_bandwidth_fraction", p.share);
     rows_end(&b->rows);
 }
 

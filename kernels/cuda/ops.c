@@ -4,6 +4,7 @@
  * kernels. A launch that fails is noted and told by step_end.
  */
 #include "kernels/cuda/internal.h"
+#include "kernels/cuda/nvtx.h"
 
 #include <string.h>
 
@@ -34,20 +35,24 @@ holds(const struct buffer *b, int64_t rows, int64_t cols)
 static void
 embed(struct device *dev, struct buffer *out, const struct weight *table, float scale)
 {
+    NVTX_BEGIN("embed");
     ASSERT(dev->slot != NULL && holds(out, dev->num_rows, table->cols));
     cuda_check(dev, cuda_embed(&dev->ctx, out->data, matrix_of(table), &dev->ints, dev->num_rows,
                                (int)table->cols, scale),
                "embed");
+    NVTX_END();
 }
 
 static void
 rmsnorm(struct device *dev, struct buffer *out, const struct buffer *x, const struct weight *w,
         int rows, float eps, float weight_offset)
 {
+    NVTX_BEGIN("rmsnorm");
     ASSERT(holds(out, rows, w->cols) && holds(x, rows, w->cols));
     cuda_check(dev, cuda_rmsnorm(&dev->ctx, out->data, x->data, vector_of(w), rows, (int)w->cols,
                                  eps, weight_offset),
                "rmsnorm");
+    NVTX_END();
 }
 
 static void
@@ -55,11 +60,13 @@ add_rmsnorm(struct device *dev, struct buffer *out, struct buffer *residual,
             const struct buffer *x, const struct weight *w, int rows, float eps,
             float weight_offset)
 {
+    NVTX_BEGIN("add_rmsnorm");
     ASSERT(holds(out, rows, w->cols) && holds(x, rows, w->cols));
     ASSERT(holds(residual, rows, w->cols));
     cuda_check(dev, cuda_add_rmsnorm(&dev->ctx, out->data, residual->data, x->data, vector_of(w),
                                      rows, (int)w->cols, eps, weight_offset),
                "add_rmsnorm");
+    NVTX_END();
 }
 
 static void
@@ -86,14 +93,18 @@ static void
 gemm(struct device *dev, struct buffer *out, const struct buffer *x, const struct weight *w,
      const struct weight *bias, int rows)
 {
+    NVTX_BEGIN("gemm");
     run_gemm(dev, out, x, w, bias, rows, false);
+    NVTX_END();
 }
 
 static void
 gemm_logits(struct device *dev, struct buffer *out, const struct buffer *x,
             const struct weight *w, int rows)
 {
+    NVTX_BEGIN("gemm_logits");
     run_gemm(dev, out, x, w, NULL, rows, true);
+    NVTX_END();
 }
 
 /* Inputs like those of a step: numbers of ordinary size. */
@@ -158,17 +169,19 @@ shape_of(const struct device *dev, const struct attention_args *a)
 static void
 rope_kv_write(struct device *dev, struct buffer *qkv, const struct attention_args *a)
 {
+    NVTX_BEGIN("rope_kv_write");
     struct attention_shape shape = shape_of(dev, a);
     struct kv_layer kv = cuda_kv_layer(dev, a->layer);
     ASSERT(holds(qkv, dev->num_rows, (int64_t)(a->num_heads + 2 * a->num_kv_heads) * a->head_dim));
     cuda_check(dev, cuda_rope_kv_write(&dev->ctx, qkv->data, &kv, dev->rope, &dev->ints,
                                        dev->num_rows, &shape),
                "rope_kv_write");
+    NVTX_END();
 }
 
 static void
-attention(struct device *dev, struct buffer *out, const struct buffer *qkv,
-          const struct attention_args *a)
+run_attention(struct device *dev, struct buffer *out, const struct buffer *qkv,
+              const struct attention_args *a)
 {
     struct attention_shape shape = shape_of(dev, a);
     struct kv_layer kv = cuda_kv_layer(dev, a->layer);
@@ -196,13 +209,24 @@ attention(struct device *dev, struct buffer *out, const struct buffer *qkv,
 }
 
 static void
+attention(struct device *dev, struct buffer *out, const struct buffer *qkv,
+          const struct attention_args *a)
+{
+    NVTX_BEGIN("attention");
+    run_attention(dev, out, qkv, a);
+    NVTX_END();
+}
+
+static void
 act_mul(struct device *dev, struct buffer *out, const struct buffer *gate_up, int rows,
         int64_t intermediate_size, enum activation act)
 {
+    NVTX_BEGIN("act_mul");
     ASSERT(holds(gate_up, rows, 2 * intermediate_size) && holds(out, rows, intermediate_size));
     cuda_check(dev, cuda_act_mul(&dev->ctx, out->data, gate_up->data, rows, intermediate_size,
                                  act == ACT_GELU_TANH),
                "act_mul");
+    NVTX_END();
 }
 
 static void
@@ -229,7 +253,29 @@ gather_rows(struct device *dev, struct buffer *out, const struct buffer *x,
 static void
 softcap(struct device *dev, struct buffer *logits, int rows, int64_t vocab_size, float cap)
 {
+    NVTX_BEGIN("softcap");
     cuda_check(dev, cuda_softcap(&dev->ctx, logits->data, rows * vocab_size, cap), "softcap");
+    NVTX_END();
+}
+
+static int
+sample(struct device *dev, struct buffer *logits, const struct sample_row *rows, int num_rows,
+       int64_t vocab_size, const struct sample_output *ret)
+{
+    NVTX_BEGIN("sample");
+    int rc = cuda_op_sample(dev, logits, rows, num_rows, vocab_size, ret);
+    NVTX_END();
+    return rc;
+}
+
+static int
+logprobs(struct device *dev, const struct buffer *logits, const int32_t *targets, int num_rows,
+         int64_t vocab_size, int num_logprobs, const struct sample_output *ret)
+{
+    NVTX_BEGIN("logprobs");
+    int rc = cuda_op_logprobs(dev, logits, targets, num_rows, vocab_size, num_logprobs, ret);
+    NVTX_END();
+    return rc;
 }
 
 extern const struct ops llmd_cuda_ops; /* found by name, in kernels/backend.c */
@@ -264,6 +310,6 @@ const struct ops llmd_cuda_ops = {
     .act_mul = act_mul,
     .gather_rows = gather_rows,
     .softcap = softcap,
-    .sample = cuda_op_sample,
-    .logprobs = cuda_op_logprobs,
+    .sample = sample,
+    .logprobs = logprobs,
 };

@@ -9,6 +9,7 @@
  * addresses and the padded shape; all that changes is in the block.
  */
 #include "kernels/cuda/internal.h"
+#include "kernels/cuda/nvtx.h"
 
 #include <string.h>
 
@@ -169,6 +170,8 @@ cuda_step_begin(struct device *dev, const struct batch *batch, struct step_shape
         .num_rows = dev->num_rows,
         .recorded = dev->recording != NULL && dev->recording->state == GRAPH_READY,
     };
+    NVTX_BEGIN("step");   /* until step_end */
+    NVTX_BEGIN("layers"); /* until forward_end */
     return 0;
 }
 
@@ -195,6 +198,7 @@ cuda_forward_end(struct device *dev)
 {
     struct recorded_step *r = dev->recording;
     int rc = 0;
+    NVTX_END(); /* layers */
     if (r != NULL && r->state == GRAPH_RECORDING)
         rc = end_recording(dev);
     if (rc == 0 && r != NULL && r->state == GRAPH_READY)
@@ -221,6 +225,7 @@ cuda_step_end(struct device *dev)
     int rc = keep_drawn(dev);
     if (rc == 0)
         rc = cuda_check(dev, cudaEventRecord(dev->slot->done, dev->ctx.stream), "cannot end a step");
+    NVTX_END(); /* step */
     dev->slot = NULL;
     dev->num_slots++;
     return dev->failure.code != 0 ? ERR_DEVICE : rc;
@@ -233,7 +238,9 @@ cuda_step_wait(struct device *dev)
     struct step_slot *slot = &dev->slots[dev->first_slot];
     dev->first_slot = (dev->first_slot + 1) % MAX_STEPS;
     dev->num_slots--;
+    NVTX_BEGIN("wait");
     int rc = cuda_check(dev, cudaEventSynchronize(slot->done), "a step failed");
+    NVTX_END();
     if (rc == 0 && dev->failure.code == 0)
         cuda_sampling_deliver(dev, slot);
     return dev->failure.code != 0 ? ERR_DEVICE : rc;
