@@ -34,7 +34,7 @@ struct steps_config {
     int device;
     int64_t context, num_steps, max_tokens, seconds;
     double bandwidth, flops;
-    bool autotune, enforce_eager, help;
+    bool autotune, enforce_eager, no_pdl, help;
 };
 
 #define AT(field) offsetof(struct steps_config, field)
@@ -64,6 +64,8 @@ static const struct option option_rows[] = {
      .text = "Time the ways to multiply first, as at the start of a server."},
     {.name = "enforce-eager", .type = OPT_BOOL, .offset = AT(enforce_eager),
      .text = "Record no steps."},
+    {.name = "no-pdl", .type = OPT_BOOL, .offset = AT(no_pdl),
+     .text = "No programmatic dependent launch."},
     {.name = "cache-dir", .type = OPT_STRING, .offset = AT(cache_dir), .metavar = "DIR",
      .text = "Where the timings of products are kept."},
     {.name = "output", .type = OPT_STRING, .offset = AT(output), .metavar = "FILE",
@@ -187,6 +189,7 @@ open_device(struct bench *b, struct error *err)
         .vocab_size = (int)b->model_config.vocab_size,
         .max_model_len = b->max_len,
         .enforce_eager = c->enforce_eager,
+        .no_pdl = c->no_pdl,
         .cache_dir = c->cache_dir,
     };
     struct error note = {0};
