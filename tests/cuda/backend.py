@@ -115,7 +115,7 @@ class CudaLlmd(Llmd):
 
 
 # Prompts of other models are token ids: any tokenizer will do.
-TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+TOKENIZER = [os.path.join(llmd.DEMO, name) for name in ("tokenizer.json", "tokenizer_config.json")]
 
 
 def recorded_model(name, folder):
@@ -124,9 +124,8 @@ def recorded_model(name, folder):
     source = os.path.join(llmd.TOP, "tests", "data", "tiny", name)
     target = os.path.join(folder, name)
     os.mkdir(target)
-    for folder, files in ((source, os.listdir(source)), (llmd.DEMO, TOKENIZER)):
-        for file in files:
-            os.symlink(os.path.join(folder, file), os.path.join(target, file))
+    for file in [os.path.join(source, name) for name in os.listdir(source)] + TOKENIZER:
+        os.symlink(file, os.path.join(target, os.path.basename(file)))
     with open(os.path.join(source, "truth.json"), encoding="utf-8") as file:
         return target, json.load(file)
 

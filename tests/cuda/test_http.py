@@ -15,6 +15,7 @@ there is no virtual device.
 
 import concurrent.futures
 import os
+import random
 import sys
 import tempfile
 import unittest
@@ -24,6 +25,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import backend  # noqa: E402
 from backend import CudaLlmd, cpu_llmd  # noqa: E402
 import llmd  # noqa: E402
+import made_models  # noqa: E402
 
 # Of log-probabilities of the bundled model: five layers of activations rounded to
 # bfloat16 (2^-9 of a number) move a logit of 10 by some hundredths.
@@ -356,6 +358,62 @@ class Recorded(unittest.TestCase):
 
     def test_qwen_32b(self):
         self.model("qwen-32b")
+
+
+class Made(unittest.TestCase):
+    """Models with random weights and real heads, so that the tensor-core kernels of
+    attention serve: contexts that are split, windows, soft caps."""
+
+    OPTIONS = ("--num-gpu-blocks-override", "64", "--max-num-batched-tokens", "128")
+
+    def model(self, kind):
+        with tempfile.TemporaryDirectory() as folder:
+            made_models.make(kind, folder, backend.TOKENIZER)
+            judge = Judge(model=folder)
+            self.addCleanup(judge.server.kill)
+            with CudaLlmd(*self.OPTIONS, model=folder) as server:
+                self.scores(server, judge.server)
+                draw = random.Random(2)
+                prompts = [[draw.randrange(1, 512) for _ in range(n)] for n in (5, 60, 300)]
+                for choice in in_company([lambda p=p: complete(
+                        server, p, max_tokens=10, ignore_eos=True) for p in prompts]):
+                    judge.greedy(choice)
+            judge.close()
+
+    def scores(self, *servers):
+        """Of all tokens of a prompt that comes in chunks."""
+        draw = random.Random(1)
+        prompt = [draw.randrange(1, 512) for _ in range(290)]
+        one, two = (complete(s, prompt, max_tokens=1, prompt_logprobs=0)["prompt_logprobs"]
+                    for s in servers)
+        off = [abs(a[str(i)]["logprob"] - b[str(i)]["logprob"])
+               for i, a, b in list(zip(prompt, one, two))[1:]]
+        self.assertEqual(len(off), 289)
+        print("log-probabilities differ by %.3f at most, %.4f on average" % (
+            max(off), sum(off) / len(off)))
+        self.assertLess(max(off), 2 * LOGPROB_TOLERANCE)
+        self.assertLess(sum(off) / len(off), LOGPROB_TOLERANCE / 3)
+
+    def test_llama(self):
+        self.model("llama")
+
+    def test_qwen(self):
+        self.model("qwen")
+
+    def test_gemma(self):
+        self.model("gemma")
+
+    def test_lists_that_fill_a_steps_memory(self):
+        """Eight rows that allow all of 131072 words have 8 MiB of lists in a step."""
+        with tempfile.TemporaryDirectory() as folder:
+            made_models.make("wordy", folder, backend.TOKENIZER)
+            with CudaLlmd(*self.OPTIONS, model=folder) as server:
+                asked = {"n": 8, "temperature": 1, "seed": 5, "max_tokens": 2, "timeout": 300,
+                         "return_token_ids": True}
+                all_words = list(range(131072))
+                free, listed = (server.complete([7, 8], **asked, **lists)["choices"]
+                                for lists in ({}, {"allowed_token_ids": all_words}))
+        self.assertEqual([c["token_ids"] for c in free], [c["token_ids"] for c in listed])
 
 
 # ------------------------------------------------------------- options and limits
