@@ -408,7 +408,7 @@ class Made(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             made_models.make("wordy", folder, backend.TOKENIZER)
             with CudaLlmd(*self.OPTIONS, model=folder) as server:
-                asked = {"n": 8, "temperature": 1, "seed": 5, "max_tokens": 2, "timeout": 300,
+                asked = {"n": 8, "temperature": 1, "seed": 5, "max_tokens": 6, "timeout": 300,
                          "return_token_ids": True}
                 all_words = list(range(131072))
                 free, listed = (server.complete([7, 8], **asked, **lists)["choices"]
