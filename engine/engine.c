@@ -308,8 +308,9 @@ ignore_wake(void *arg)
     (void)arg;
 }
 
-int
-engine_open(const struct engine_config *cfg, struct engine **ret, struct error *err)
+/* ret_gpu: whether it was a GPU that it opened, or failed on. */
+static int
+open_once(const struct engine_config *cfg, struct engine **ret, bool *ret_gpu, struct error *err)
 {
     struct engine *e = aligned_alloc(CACHE_LINE, ROUND_UP(sizeof *e, CACHE_LINE));
     if (e == NULL)
@@ -320,12 +321,30 @@ engine_open(const struct engine_config *cfg, struct engine **ret, struct error *
     e->wake = cfg->wake != NULL ? cfg->wake : ignore_wake;
     e->wake_arg = cfg->wake_arg;
     int rc = open_parts(e, cfg, err);
+    *ret_gpu = e->ops != NULL && is_gpu(e);
     if (rc < 0) {
         engine_close(e);
         return rc;
     }
     *ret = e;
     return 0;
+}
+
+int
+engine_open(const struct engine_config *cfg, struct engine **ret, struct error *err)
+{
+    bool automatic = cfg->device == NULL || strcmp(cfg->device, "auto") == 0, gpu = false;
+    int rc = open_once(cfg, ret, &gpu, err);
+    if (rc != ERR_NOMEM || !automatic || !gpu)
+        return rc;
+    /* a GPU with too little memory is as good as none */
+    struct engine_config cpu = *cfg;
+    struct error why = *err;
+    cpu.device = "cpu";
+    rc = open_once(&cpu, ret, &gpu, err);
+    if (rc == 0)
+        snprintf((*ret)->info.device_note, sizeof (*ret)->info.device_note, "%s", why.text);
+    return rc;
 }
 
 void

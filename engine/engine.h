@@ -114,7 +114,8 @@ struct engine_stats {
     atomic_uint_fast64_t step_tokens_total;
 };
 
-/* Loads the model and starts the worker. Blocks: seconds for a large model. */
+/* Loads the model and starts the worker. Blocks: seconds for a large model. Device
+ * "auto" is the CPU also when the GPU's memory is too small. */
 int engine_open(const struct engine_config *cfg, struct engine **ret, struct error *err);
 /* Aborts what is left (each request still gets its FINISHED event, to be read
  * with engine_poll before), stops the worker, frees everything. */

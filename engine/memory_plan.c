@@ -271,7 +271,7 @@ memory_plan_num_seqs(const struct memory_plan *p, int64_t num_tokens)
 static int
 refuse_taken(const struct memory_plan *p, struct error *err)
 {
-    return error_set(err, ERR_RANGE,
+    return error_set(err, ERR_NOMEM,
                      "option '--gpu-memory-utilization': %.2f of the GPU's %.2f GiB is %.2f GiB, "
                      "but only %.2f GiB are free; lower it to %.2f, or end what else uses the GPU",
                      p->gpu_memory_utilization, gib(p->memory_total), gib(p->usable_bytes),
@@ -297,7 +297,7 @@ refuse_needs(const struct memory_plan *p, struct error *err)
     }
     if (p->weight_bytes >= p->memory_total)
         remedy = "the weights alone are more than that GPU has";
-    return error_set(err, ERR_RANGE,
+    return error_set(err, ERR_NOMEM,
                      "the model needs %.2f GiB (weights %.2f, activations %.2f, logits %.2f, "
                      "workspace %.2f, reserve %.2f%s), but %s; %s",
                      gib(needs), gib(p->weight_bytes), gib(p->activation_bytes),

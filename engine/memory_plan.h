@@ -64,8 +64,8 @@ void memory_plan_args_init(struct memory_plan_args *a, const struct engine_confi
  */
 int memory_plan_make(const struct memory_plan_args *args, struct memory_plan *ret,
                      struct error *err);
-/* ERR_RANGE, with the numbers and what to change, when the device has not that
- * much memory, or one request of max_model_len has no room in the cache. */
+/* With the numbers and what to change: ERR_NOMEM when the device has not that much
+ * memory, ERR_RANGE when one request of max_model_len has no room in the cache. */
 int memory_plan_check(const struct memory_plan *p, struct error *err);
 
 /* All but the KV cache. */

@@ -63,13 +63,13 @@ make_good(const struct memory_plan_args *a)
     return p;
 }
 
-/* The check must fail, with all these words. */
+/* The check must fail with this code and all these words. */
 static void
-assert_refused(const struct memory_plan_args *a, const char *const *words)
+assert_refused(const struct memory_plan_args *a, int code, const char *const *words)
 {
     struct memory_plan p = make(a);
     struct error err = {0};
-    ck_assert_int_eq(memory_plan_check(&p, &err), ERR_RANGE);
+    ck_assert_int_eq(memory_plan_check(&p, &err), code);
     ck_assert_uint_lt(strlen(err.text), ERROR_TEXT_BYTES - 1); /* not cut */
     for (; *words != NULL; words++)
         ck_assert_msg(strstr(err.text, *words) != NULL, "no '%s' in: %s", *words, err.text);
@@ -269,8 +269,9 @@ START_TEST(test_gpu_cache_as_told)
     a.kv_cache_memory_bytes = (int64_t)GIB; /* which fewer tokens a step do not change */
     ck_assert_int_eq(make_good(&a).max_num_batched_tokens, 8192);
     a.kv_cache_memory_bytes = (int64_t)(70 * GIB);
-    assert_refused(&a, WORDS("needs 86.", "kv cache 70.00", "78.60 of the GPU's 79.10 GiB are free",
-                             "lower --kv-cache-memory-bytes or --num-gpu-blocks-override"));
+    assert_refused(&a, ERR_NOMEM,
+                   WORDS("needs 86.", "kv cache 70.00", "78.60 of the GPU's 79.10 GiB are free",
+                         "lower --kv-cache-memory-bytes or --num-gpu-blocks-override"));
 }
 END_TEST
 
@@ -279,8 +280,9 @@ START_TEST(test_refused_taken_by_others)
     struct model_config c = model_config_number(LLAMA_8);
     struct memory_plan_args a = gpu_args(&c, H100_PCIE);
     a.memory_free = 60 * GIB;
-    assert_refused(&a, WORDS("option '--gpu-memory-utilization': 0.90 of the GPU's 79.10 GiB is "
-                             "71.19 GiB, but only 60.00 GiB are free; lower it to 0.75"));
+    assert_refused(&a, ERR_NOMEM,
+                   WORDS("option '--gpu-memory-utilization': 0.90 of the GPU's 79.10 GiB is "
+                         "71.19 GiB, but only 60.00 GiB are free; lower it to 0.75"));
     a.gpu_memory_utilization = 0.75; /* so it is */
     make_good(&a);
 }
@@ -291,12 +293,14 @@ START_TEST(test_refused_too_large)
     struct model_config c = model_config_number(QWEN_32);
     struct memory_plan_args a = gpu_args(&c, H100_PCIE);
     a.gpu_memory_utilization = 0.75;
-    assert_refused(&a, WORDS("the model needs 6", "weights 61.03", "activations 0.36",
-                             "reserve 0.50", "--gpu-memory-utilization 0.75", "79.10 GiB is 59.3",
-                             "raise it"));
+    assert_refused(&a, ERR_NOMEM,
+                   WORDS("the model needs 6", "weights 61.03", "activations 0.36",
+                         "reserve 0.50", "--gpu-memory-utilization 0.75", "79.10 GiB is 59.3",
+                         "raise it"));
     a.memory_total = a.memory_free = 24 * GIB;
-    assert_refused(&a, WORDS("weights 61.03", "of the GPU's 24.00 GiB",
-                             "the weights alone are more"));
+    assert_refused(&a, ERR_NOMEM,
+                   WORDS("weights 61.03", "of the GPU's 24.00 GiB",
+                         "the weights alone are more"));
 }
 END_TEST
 
@@ -309,19 +313,22 @@ START_TEST(test_refused_too_long)
     char remedy[100];
     snprintf(remedy, sizeof remedy, "lower --max-model-len to %lld, or raise "
              "--gpu-memory-utilization", (long long)memory_plan_num_tokens(&p));
-    assert_refused(&a, WORDS("--max-model-len 131072 tokens needs 8192 blocks (32768.0 MiB)",
+    assert_refused(&a, ERR_RANGE,
+                   WORDS("--max-model-len 131072 tokens needs 8192 blocks (32768.0 MiB)",
                              remedy));
     a.max_model_len = memory_plan_num_tokens(&p); /* so it is: the tables are smaller now */
     make_good(&a);
 
     a = cpu_args(&c);
     a.num_gpu_blocks_override = 255;
-    assert_refused(&a, WORDS("holds 4080 tokens in 255 blocks (1020.0 MiB)", "needs 256 blocks",
-                             "lower --max-model-len to 4080, or raise --kv-cache-memory-bytes or "
-                             "--num-gpu-blocks-override"));
+    assert_refused(&a, ERR_RANGE,
+                   WORDS("holds 4080 tokens in 255 blocks (1020.0 MiB)", "needs 256 blocks",
+                         "lower --max-model-len to 4080, or raise --kv-cache-memory-bytes or "
+                         "--num-gpu-blocks-override"));
     a.num_gpu_blocks_override = 0;
     a.memory_free = GIB;
-    assert_refused(&a, WORDS("holds 0 tokens", "; raise --kv-cache-memory-bytes"));
+    assert_refused(&a, ERR_RANGE,
+                   WORDS("holds 0 tokens", "; raise --kv-cache-memory-bytes"));
 }
 END_TEST
 
