@@ -108,6 +108,14 @@ class Machines(Case):
                 self.on_cpu(CudaLlmd("--device", "auto", *BLOCKS, preload="pretend.so",
                                      env={"LLMD_PRETEND": machine}), says)
 
+    def test_device_auto_takes_the_cpu_when_memory_is_short(self):
+        """Found before the model is loaded, and while it is."""
+        self.on_cpu(CudaLlmd("--device", "auto", *BLOCKS, env={"VGPU_MEM": "600M"}),
+                    r"the model needs 0\.6\d GiB \(weights")
+        self.on_cpu(CudaLlmd("--device", "auto", *BLOCKS, preload="fault.so",
+                             env={"LLMD_FAULT": "cudaMalloc:45:2:sticky"}),
+                    "cannot load 'model.*: cannot allocate .* MiB of GPU memory for weights")
+
     def on_cpu(self, server, says):
         with server:
             self.assertRegex(server.log, "no GPU is used: " + says)

@@ -16,6 +16,7 @@ there is no virtual device.
 import concurrent.futures
 import os
 import random
+import signal
 import sys
 import tempfile
 import unittest
@@ -477,6 +478,52 @@ class Deterministic(Case):
         self.assertGreater(self.server.metric("vllm:num_preemptions_total"), 0)
         for one, two in zip(alone, company[3:]):
             self.assertEqual(one, two)
+
+
+class Tuned(unittest.TestCase):
+    """Products that are timed at start give the same tokens; a second start takes the
+    file of the first."""
+
+    def test_timed_once(self):
+        judge = Judge()
+        self.addCleanup(judge.server.kill)
+        with tempfile.TemporaryDirectory() as cache:
+            for start in range(2):
+                with CudaLlmd(*Case.OPTIONS, "--cache-dir", cache, autotune=True) as server:
+                    judge.greedy(complete(server, STORY, max_tokens=4))
+                names = os.listdir(cache)
+                self.assertEqual(len(names), 1, names)
+                path = os.path.join(cache, names[0])
+                if start == 0:
+                    written = os.stat(path).st_mtime_ns
+                self.assertEqual(os.stat(path).st_mtime_ns, written)
+        judge.close()
+
+
+class Ending(unittest.TestCase):
+    """SIGTERM while steps are under way."""
+
+    def running(self):
+        server = CudaLlmd(*Case.OPTIONS)
+        self.addCleanup(server.kill)
+        stream = server.stream(STORY, max_tokens=30, temperature=0, ignore_eos=True, timeout=120)
+        self.addCleanup(stream.close)
+        events = iter(stream)
+        next(events)
+        server.signal(signal.SIGTERM)
+        return server, events
+
+    def test_stream_is_finished_first(self):
+        server, events = self.running()
+        self.assertEqual(list(events)[-1]["choices"][0]["finish_reason"], "length")
+        server.stop()
+
+    def test_second_signal_ends_it(self):
+        server, events = self.running()
+        llmd.wait_for("draining", lambda: " draining " in server.log)
+        server.signal(signal.SIGTERM)
+        self.assertIn("error", list(events)[-1])
+        server.stop()
 
 
 if __name__ == "__main__":
