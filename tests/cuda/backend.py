@@ -31,6 +31,7 @@ MODES = {
     "default": {},
     "reverse": {"VGPU_SCHED": "reverse", "VGPU_CPASYNC": "early", "VGPU_STREAMS": "fifo"},
     "random1": {"VGPU_SCHED": "random:1", "VGPU_STREAMS": "random:1"},
+    "garbage": {"VGPU_UNINIT": "0"},
 }
 
 # Small, so that a step on the virtual device takes a tenth of a second.

@@ -303,6 +303,13 @@ class Random(Subset):
     MODE = "random1"
 
 
+class Garbage(Subset):
+    """Memory never written holds NaNs; and kernels are launched one after the other."""
+
+    MODE = "garbage"
+    OPTIONS = Case.OPTIONS + ("--no-pdl",)
+
+
 del Subset  # its subclasses are the tests
 
 
