@@ -67,7 +67,7 @@ struct step_slot {
     cudaEvent_t done;
 };
 
-enum graph_state { GRAPH_NONE, GRAPH_RECORDING, GRAPH_READY };
+enum graph_state { GRAPH_UNSEEN, GRAPH_SEEN, GRAPH_RECORDING, GRAPH_READY };
 
 /* The layers of a decode step of so many rows. */
 struct recorded_step {

@@ -5,8 +5,9 @@
  * each has its own pinned memory.
  *
  * A step in which every sequence decodes is padded to one of a few sizes, and
- * its layers are recorded as a CUDA graph the first time. What is recorded are
- * addresses and the padded shape; all that changes is in the block.
+ * its layers are recorded as a CUDA graph the second time: the first one loads the
+ * kernels of that size, which must not happen while recording. What is recorded
+ * are addresses and the padded shape; all that changes is in the block.
  */
 #include "kernels/cuda/internal.h"
 #include "kernels/cuda/nvtx.h"
@@ -136,6 +137,17 @@ begin_recording(struct device *dev)
     return rc;
 }
 
+/* A size comes around: launched the first time, recorded the second. */
+static int
+see_again(struct device *dev, struct recorded_step *r)
+{
+    if (r->state == GRAPH_SEEN)
+        return begin_recording(dev);
+    if (r->state == GRAPH_UNSEEN)
+        r->state = GRAPH_SEEN;
+    return 0;
+}
+
 int
 cuda_step_begin(struct device *dev, const struct batch *batch, struct step_shape *ret)
 {
@@ -160,8 +172,8 @@ cuda_step_begin(struct device *dev, const struct batch *batch, struct step_shape
     dev->num_rows = dev->recording != NULL ? dev->recording->num_rows : batch->num_tokens;
     dev->num_tiles = block_count_tiles(dev, batch);
     int rc = copy_block(dev, batch);
-    if (rc == 0 && dev->recording != NULL && dev->recording->state == GRAPH_NONE)
-        rc = begin_recording(dev);
+    if (rc == 0 && dev->recording != NULL)
+        rc = see_again(dev, dev->recording);
     if (rc != 0) {
         dev->slot = NULL;
         return rc;
@@ -181,7 +193,7 @@ end_recording(struct device *dev)
 {
     struct recorded_step *r = dev->recording;
     cudaGraph_t graph = NULL;
-    r->state = GRAPH_NONE;
+    r->state = GRAPH_SEEN;
     int rc = cuda_check(dev, cudaStreamEndCapture(dev->ctx.stream, &graph),
                         "cannot record a step");
     if (rc == 0 && dev->failure.code == 0)

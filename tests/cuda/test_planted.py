@@ -94,11 +94,11 @@ MISTAKES = {
     "pinned address baked into a recorded step": (
         "step.c",
         "    int rc = copy_block(dev, batch);\n"
-        "    if (rc == 0 && dev->recording != NULL && dev->recording->state == GRAPH_NONE)\n"
-        "        rc = begin_recording(dev);\n",
+        "    if (rc == 0 && dev->recording != NULL)\n"
+        "        rc = see_again(dev, dev->recording);\n",
         "    int rc = 0;\n"
-        "    if (dev->recording != NULL && dev->recording->state == GRAPH_NONE)\n"
-        "        rc = begin_recording(dev);\n"
+        "    if (dev->recording != NULL)\n"
+        "        rc = see_again(dev, dev->recording);\n"
         "    if (rc == 0)\n"
         "        rc = copy_block(dev, batch);\n",
         STALE, ANSWERS),
