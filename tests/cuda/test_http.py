@@ -523,6 +523,7 @@ class Ending(unittest.TestCase):
     def test_stream_is_finished_first(self):
         server, events = self.running()
         self.assertEqual(list(events)[-1]["choices"][0]["finish_reason"], "length")
+        server.wait(60) # a signal more, as stop() sends it, would end it at once
         server.stop()
 
     def test_second_signal_ends_it(self):
