@@ -23,12 +23,18 @@ ctx_close(struct cuda_ctx *ctx)
     CUDA_OK(cudaStreamDestroy(ctx->stream));
 }
 
-static void *
+void *
 host_new(size_t bytes)
 {
     void *p = malloc(MAX(bytes, 1));
     ck_assert_ptr_nonnull(p);
     return p;
+}
+
+struct buffer
+host_buffer(const float *data, int64_t n)
+{
+    return (struct buffer){.data = (void *)(uintptr_t)data, .bytes = (size_t)n * sizeof *data};
 }
 
 void *

@@ -25,6 +25,9 @@ struct cuda_ctx ctx_open(void);
 /* Waits for the stream and destroys it. */
 void ctx_close(struct cuda_ctx *ctx);
 
+/* Host memory, and an array of it as the reference takes it. */
+void *host_new(size_t bytes);
+struct buffer host_buffer(const float *data, int64_t n);
 /* Never-written device memory. */
 void *device_new(size_t bytes);
 void *device_copy(const void *data, size_t bytes);

@@ -44,20 +44,6 @@ teardown(void)
     ctx_close(&ctx);
 }
 
-static void *
-alloc(size_t bytes)
-{
-    void *p = malloc(bytes);
-    ck_assert_ptr_nonnull(p);
-    return p;
-}
-
-static struct buffer
-host_buffer(const float *data, int64_t n)
-{
-    return (struct buffer){.data = (void *)(uintptr_t)data, .bytes = (size_t)n * sizeof *data};
-}
-
 static struct weight
 ref_weight(const float *data, int64_t rows, int64_t cols)
 {
@@ -79,7 +65,7 @@ check_embed(int hidden_size, int rows, float scale)
     struct batch_fixture f;
     batch_open(&f, 1, lens, lens, rows, rows, VOCAB);
     int T = f.batch.num_tokens;
-    int32_t *ids = alloc((size_t)T * sizeof *ids), last_tokens[DRAWN] = {7, 39, 0, 2, 21};
+    int32_t *ids = host_new((size_t)T * sizeof *ids), last_tokens[DRAWN] = {7, 39, 0, 2, 21};
     struct batch given = f.batch;
     given.token_ids = ids;
     for (int t = 0; t < T; t++)   /* every third was drawn in the step before */
@@ -94,7 +80,7 @@ check_embed(int hidden_size, int rows, float scale)
     for (int t = 0; t < T; t += 3)
         ids[t] = last_tokens[t % DRAWN];
     struct weight w = ref_weight(table, VOCAB, hidden_size);
-    float *want = alloc((size_t)T * hidden_size * sizeof *want);
+    float *want = host_new((size_t)T * hidden_size * sizeof *want);
     struct buffer want_buffer = host_buffer(want, (int64_t)T * hidden_size);
     struct step_shape shape;
     ck_assert_int_eq(ref_ops.step_begin(ref, &given, &shape), 0);
@@ -129,7 +115,7 @@ START_TEST(test_gather_rows_copies_listed_rows)
     bf16_bits *out = device_new((size_t)LISTED * H * sizeof *out);
     int32_t *device_ids = device_copy(ids, sizeof ids);
     CUDA_OK(cuda_gather_rows(&ctx, out, device_x, device_ids, LISTED, H));
-    float *want = alloc((size_t)LISTED * H * sizeof *want);
+    float *want = host_new((size_t)LISTED * H * sizeof *want);
     struct buffer want_buffer = host_buffer(want, (int64_t)LISTED * H);
     struct buffer x_buffer = host_buffer(x, (int64_t)ROWS * H);
     ref_ops.gather_rows(ref, &want_buffer, &x_buffer, ids, LISTED, H);
@@ -255,7 +241,7 @@ check_act(int rows, int64_t intermediate_size, const float *gate_up, int gelu_ta
     bf16_bits *device_in = device_bf16(gate_up, 2 * n);
     bf16_bits *out = device_new((size_t)n * sizeof *out);
     CUDA_OK(cuda_act_mul(&ctx, out, device_in, rows, intermediate_size, gelu_tanh));
-    float *want = alloc((size_t)n * sizeof *want);
+    float *want = host_new((size_t)n * sizeof *want);
     struct buffer want_buffer = host_buffer(want, n), in_buffer = host_buffer(gate_up, 2 * n);
     ref_ops.act_mul(ref, &want_buffer, &in_buffer, rows, intermediate_size,
                     gelu_tanh ? ACT_GELU_TANH : ACT_SILU);
@@ -317,7 +303,7 @@ check_softcap(int64_t n, float cap, float scale)
     for (size_t i = 0; i < ARRAY_SIZE(edges) && (int64_t)i < n; i++)
         x[n - 1 - (int64_t)i] = edges[i];
     float *logits = device_copy(x, (size_t)n * sizeof *x);
-    float *got = alloc((size_t)n * sizeof *got);
+    float *got = host_new((size_t)n * sizeof *got);
     CUDA_OK(cuda_softcap(&ctx, logits, n, cap));
     device_read(got, logits, (size_t)n * sizeof *got);
     struct buffer want = host_buffer(x, n);

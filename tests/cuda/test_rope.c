@@ -35,20 +35,6 @@ teardown(void)
     ctx_close(&ctx);
 }
 
-static void *
-alloc(size_t bytes)
-{
-    void *p = malloc(bytes);
-    ck_assert_ptr_nonnull(p);
-    return p;
-}
-
-static struct buffer
-host_buffer(const float *data, int64_t n)
-{
-    return (struct buffer){.data = (void *)(uintptr_t)data, .bytes = (size_t)n * sizeof *data};
-}
-
 /* ---- rope ------------------------------------------------------------------ */
 
 #define MAX_POSITION 512
@@ -72,7 +58,7 @@ static float *
 rope_table(int head_dim)
 {
     int half = head_dim / 2;
-    float inv_freq[128], *table = alloc((size_t)MAX_POSITION * head_dim * sizeof *table);
+    float inv_freq[128], *table = host_new((size_t)MAX_POSITION * head_dim * sizeof *table);
     for (int i = 0; i < half; i++)
         inv_freq[i] = (float)pow(1e4, -(double)i / half);
     struct rope_config cfg = {
@@ -197,7 +183,7 @@ cpu_random(int64_t rows, int64_t cols, enum dtype dtype, float scale, uint64_t s
     int lens[] = {(int)rows};
     struct batch_fixture f;
     batch_open(&f, 1, lens, lens, 1, (int)CEIL_DIV(rows, KV_BLOCK_SIZE), 1);
-    int32_t *ids = alloc((size_t)rows * sizeof *ids);
+    int32_t *ids = host_new((size_t)rows * sizeof *ids);
     for (int i = 0; i < rows; i++)
         ids[i] = i;
     f.batch.token_ids = ids;
@@ -205,7 +191,7 @@ cpu_random(int64_t rows, int64_t cols, enum dtype dtype, float scale, uint64_t s
     ck_assert_int_eq(cpu_ops.step_begin(cpu, &f.batch, &shape), 0);
     cpu_ops.embed(cpu, &out, &w, 1);
     ck_assert_int_eq(cpu_ops.step_end(cpu), 0);
-    float *x = alloc(bytes);
+    float *x = host_new(bytes);
     ck_assert_int_eq(cpu_ops.download(cpu, x, &out, 0, bytes), 0);
     cpu_ops.buffer_free(cpu, &out);
     cpu_ops.device_close(cpu);
@@ -222,7 +208,7 @@ START_TEST(test_random_has_bits_of_cpu_backend)
     uint64_t seed = 0x123456789abcdef0u + (uint64_t)_i;
     float scale = 0.0371f;
     bf16_bits *narrow = device_new((size_t)n * sizeof *narrow);
-    float *wide = device_new((size_t)n * sizeof *wide), *got = alloc((size_t)n * sizeof *got);
+    float *wide = device_new((size_t)n * sizeof *wide), *got = host_new((size_t)n * sizeof *got);
     CUDA_OK(cuda_random(&ctx, narrow, n, scale, rng_mix64(seed), 0));
     CUDA_OK(cuda_random(&ctx, wide, n, scale, rng_mix64(seed), 1));
     float *want = cpu_random(rows, cols, DTYPE_BF16, scale, seed);
