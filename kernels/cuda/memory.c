@@ -11,6 +11,20 @@
  * file while the other is copied. */
 #define STAGING_BYTES ((size_t)16 << 20)
 
+struct size_text {
+    char text[24];
+};
+
+static struct size_text
+size_text(size_t bytes)
+{
+    struct size_text s;
+    bool small = bytes < (size_t)1 << 20;
+    snprintf(s.text, sizeof s.text, "%.1f %s", (double)bytes / (small ? 1024.0 : 1048576.0),
+             small ? "KiB" : "MiB");
+    return s;
+}
+
 int
 cuda_alloc(struct device *dev, size_t bytes, const char *what, void **ret, struct error *err)
 {
@@ -19,8 +33,8 @@ cuda_alloc(struct device *dev, size_t bytes, const char *what, void **ret, struc
     if (rc != cudaSuccess) {
         size_t available = 0, total = 0;
         cudaMemGetInfo(&available, &total);
-        return cuda_fail(err, rc, "cannot allocate %.1f MiB of GPU memory for %s, %.1f MiB are free",
-                         (double)bytes / 1048576.0, what, (double)available / 1048576.0);
+        return cuda_fail(err, rc, "cannot allocate %s of GPU memory for %s, %s are free",
+                         size_text(bytes).text, what, size_text(available).text);
     }
     /* Rows that no op writes are read as padding: they must hold numbers. */
     rc = cudaMemsetAsync(data, 0, MAX(bytes, 16), dev->ctx.stream);
@@ -55,8 +69,8 @@ cuda_alloc_pinned(size_t bytes, const char *what, void *ret, struct error *err)
 {
     cudaError_t rc = cudaMallocHost((void **)ret, MAX(bytes, 16));
     if (rc != cudaSuccess)
-        return cuda_fail(err, rc, "cannot allocate %.1f MiB of pinned memory for %s",
-                         (double)bytes / 1048576.0, what);
+        return cuda_fail(err, rc, "cannot allocate %s of pinned memory for %s",
+                         size_text(bytes).text, what);
     return 0;
 }
 

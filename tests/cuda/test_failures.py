@@ -52,18 +52,18 @@ class Start(Case):
 
     def test_memory_runs_out(self):
         """At the first allocation, at a weight, at what comes after them."""
-        size = r"cannot allocate \d+\.\d MiB of GPU memory for %s, \d+\.\d MiB are free: out of"
+        size = r"cannot allocate \d+\.\d [KM]iB of GPU memory for %s, \d+\.\d MiB are free: out of"
         for call, what in ((1, "matrix products"), (9, "sampling"), (20, "weights"), (40, "weights")):
             with self.subTest(call):
                 self.refused(size % what, preload="fault.so",
                              LLMD_FAULT="cudaMalloc:%d:2:sticky" % call)
-        self.refused(r"cannot allocate \d+\.\d MiB of pinned memory for ", preload="fault.so",
+        self.refused(r"cannot allocate \d+\.\d [KM]iB of pinned memory for ", preload="fault.so",
                      LLMD_FAULT="cudaMallocHost:2:2:sticky")
 
     def test_gpu_is_too_small(self):
         self.refused(r"the model needs 0\.\d\d GiB", r"weights 0\.", r"reserve 0\.50",
                      r"of the GPU's 0\.59 GiB are free", VGPU_MEM="600M")
-        self.refused(r"cannot allocate \d+\.\d MiB of GPU memory for \w+, \d", VGPU_MEM="90M")
+        self.refused(r"cannot allocate \d+\.\d [KM]iB of GPU memory for \w+, \d", VGPU_MEM="90M")
 
     def test_cache_takes_more_than_there_is(self):
         self.refused(r"the model needs \d+\.\d\d GiB \(.*kv cache \d\d\.",
@@ -114,7 +114,7 @@ class Machines(Case):
                     r"the model needs 0\.6\d GiB \(weights")
         self.on_cpu(CudaLlmd("--device", "auto", *BLOCKS, preload="fault.so",
                              env={"LLMD_FAULT": "cudaMalloc:45:2:sticky"}),
-                    "cannot load 'model.*: cannot allocate .* MiB of GPU memory for weights")
+                    "cannot load 'model.*: cannot allocate .* [KM]iB of GPU memory for weights")
 
     def on_cpu(self, server, says):
         with server:
