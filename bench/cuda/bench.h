@@ -70,8 +70,7 @@ bool bench_wants(struct bench *b, const char *kernel, const char *model);
 
 /* Device memory with a copy of `data`, or zeros (NULL); free it with cudaFree. */
 void *bench_upload(const void *data, size_t bytes);
-/* So many launches that all of them together read several times the L2 cache, at
- * most as many as there is data for. */
+/* So many launches that all of them together read several times the L2 cache. */
 int bench_launches(const struct bench *b, double bytes_each);
 /* Where launch i reads, of launches that read bytes_each. */
 const void *bench_data(const struct bench *b, double bytes_each, int i);
