@@ -129,7 +129,8 @@ void
 bench_elementwise(struct bench *b, const struct bench_model *m)
 {
     struct elementwise_job j;
-    double h = m->hidden, q = (double)m->heads * m->head_dim, kv = (double)m->kv_heads * m->head_dim;
+    double h = m->hidden, q = (double)m->heads * m->head_dim;
+    double kv = (double)m->kv_heads * m->head_dim;
     const struct {
         const char *name;
         cudaError_t (*enqueue)(const struct bench *, const void *, int);

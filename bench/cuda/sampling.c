@@ -108,11 +108,17 @@ time_rows(struct bench *b, const char *model, size_t kind, int rows, int vocab, 
     j.num_launches = MIN(bench_launches(b, bytes), MOST_COPIES / rows);
     const struct job job = {enqueue, prepare, &j, j.num_launches};
     const struct bench_case c = {
-        .kernel = kinds[kind].kernel, .how = "kernel", .model = model, .rows = rows, .bytes = bytes};
+        .kernel = kinds[kind].kernel,
+        .how = "kernel",
+        .model = model,
+        .rows = rows,
+        .bytes = bytes,
+    };
     bench_report(b, &c, bench_time(b, &job));
-    const void *const owned[] = {j.args.params, j.args.ids,     j.args.values,       j.args.last_tokens,
-                                 j.args.drawn,  j.args.out,     j.args.top_ids,      j.args.top_logprobs,
-                                 j.args.workspace};
+    const void *const owned[] = {
+        j.args.params, j.args.ids, j.args.values,  j.args.last_tokens,  j.args.drawn,
+        j.args.out,    j.args.top_ids, j.args.top_logprobs, j.args.workspace,
+    };
     for (size_t i = 0; i < ARRAY_SIZE(owned); i++)
         bench_check(cudaFree((void *)(uintptr_t)owned[i]), "cudaFree");
     free(params);
