@@ -2,9 +2,7 @@
 /*
  * Products through cuBLASLt and the choice between it and the own kernel.
  * cuBLASLt thinks in columns: our row-major out[M, N] is its D[N x M], w[N, K] its
- * A[K x N], used transposed, x[M, K] its B[K x M]. Descriptors are built on the
- * stack at each call: filling one is a few dozen instructions and its memory is
- * then nobody's to keep.
+ * A[K x N], used transposed, x[M, K] its B[K x M].
  */
 #include "kernels/cuda/gemm_impl.h"
 
@@ -17,37 +15,81 @@
 _Static_assert(sizeof(cublasLtMatmulAlgo_t) == GEMM_ALGO_WORDS * sizeof(uint64_t),
                "an algorithm fits a plan");
 
-/* One product as cuBLASLt sees it. */
-struct lt_product {
-    cublasLtMatmulDescOpaque_t desc;
-    cublasLtMatrixLayoutOpaque_t w, x, out;
-};
-
 #define SET(desc, attribute, value) \
     cublasLtMatmulDescSetAttribute(desc, attribute, &(value), sizeof(value))
 
 static cublasStatus_t
-lt_product_init(struct lt_product *p, const struct gemm_shape *shape, int num_rows,
-                const bf16_bits *bias)
+lt_product_new(struct lt_product *p)
 {
     cublasOperation_t transposed = CUBLAS_OP_T;
-    uint64_t N = (uint64_t)shape->N, K = (uint64_t)shape->K, M = (uint64_t)num_rows;
-    cudaDataType_t out_type = shape->out_f32 ? CUDA_R_32F : CUDA_R_16BF;
-    cublasStatus_t s = cublasLtMatmulDescInit(&p->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F);
+    cublasStatus_t s = cublasLtMatmulDescCreate(&p->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F);
     if (s == CUBLAS_STATUS_SUCCESS)
-        s = SET(&p->desc, CUBLASLT_MATMUL_DESC_TRANSA, transposed);
-    if (s == CUBLAS_STATUS_SUCCESS && shape->bias) {
-        cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
-        s = SET(&p->desc, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
-        if (s == CUBLAS_STATUS_SUCCESS)
-            s = SET(&p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+        s = SET(p->desc, CUBLASLT_MATMUL_DESC_TRANSA, transposed);
+    if (s == CUBLAS_STATUS_SUCCESS)
+        s = cublasLtMatrixLayoutCreate(&p->w, CUDA_R_16BF, 8, 8, 8);
+    if (s == CUBLAS_STATUS_SUCCESS)
+        s = cublasLtMatrixLayoutCreate(&p->x, CUDA_R_16BF, 8, 8, 8);
+    if (s == CUBLAS_STATUS_SUCCESS)
+        s = cublasLtMatrixLayoutCreate(&p->out, CUDA_R_16BF, 8, 8, 8);
+    if (s == CUBLAS_STATUS_SUCCESS)
+        s = cublasLtMatmulPreferenceCreate(&p->preference);
+    return s;
+}
+
+static void
+lt_product_free(struct lt_product *p)
+{
+    if (p->desc != NULL)
+        cublasLtMatmulDescDestroy(p->desc);
+    cublasLtMatrixLayout_t layouts[] = {p->w, p->x, p->out};
+    for (size_t i = 0; i < ARRAY_SIZE(layouts); i++) {
+        if (layouts[i] != NULL)
+            cublasLtMatrixLayoutDestroy(layouts[i]);
     }
+    if (p->preference != NULL)
+        cublasLtMatmulPreferenceDestroy(p->preference);
+}
+
+/* Columns of `rows` elements side by side. */
+static cublasStatus_t
+set_layout(cublasLtMatrixLayout_t layout, cudaDataType_t type, int rows, int cols)
+{
+    uint32_t element = (uint32_t)type;
+    uint64_t num_rows = (uint64_t)rows, num_cols = (uint64_t)cols;
+    int64_t leading = rows;
+    const struct {
+        cublasLtMatrixLayoutAttribute_t attribute;
+        const void *value;
+        size_t bytes;
+    } values[] = {
+        {CUBLASLT_MATRIX_LAYOUT_TYPE, &element, sizeof element},
+        {CUBLASLT_MATRIX_LAYOUT_ROWS, &num_rows, sizeof num_rows},
+        {CUBLASLT_MATRIX_LAYOUT_COLS, &num_cols, sizeof num_cols},
+        {CUBLASLT_MATRIX_LAYOUT_LD, &leading, sizeof leading},
+    };
+    cublasStatus_t s = CUBLAS_STATUS_SUCCESS;
+    for (size_t i = 0; i < ARRAY_SIZE(values) && s == CUBLAS_STATUS_SUCCESS; i++)
+        s = cublasLtMatrixLayoutSetAttribute(layout, values[i].attribute, values[i].value,
+                                             values[i].bytes);
+    return s;
+}
+
+static cublasStatus_t
+lt_product_set(const struct lt_product *p, const struct gemm_shape *shape, int num_rows,
+               const bf16_bits *bias)
+{
+    cublasLtEpilogue_t epilogue =
+        shape->bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    cudaDataType_t out_type = shape->out_f32 ? CUDA_R_32F : CUDA_R_16BF;
+    cublasStatus_t s = SET(p->desc, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
+    if (s == CUBLAS_STATUS_SUCCESS && shape->bias)
+        s = SET(p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
     if (s == CUBLAS_STATUS_SUCCESS)
-        s = cublasLtMatrixLayoutInit(&p->w, CUDA_R_16BF, K, N, (int64_t)K);
+        s = set_layout(p->w, CUDA_R_16BF, shape->K, shape->N);
     if (s == CUBLAS_STATUS_SUCCESS)
-        s = cublasLtMatrixLayoutInit(&p->x, CUDA_R_16BF, K, M, (int64_t)K);
+        s = set_layout(p->x, CUDA_R_16BF, shape->K, num_rows);
     if (s == CUBLAS_STATUS_SUCCESS)
-        s = cublasLtMatrixLayoutInit(&p->out, out_type, N, M, (int64_t)N);
+        s = set_layout(p->out, out_type, shape->N, num_rows);
     return s;
 }
 
@@ -76,11 +118,8 @@ set_preference(cublasLtMatmulPreference_t preference, const struct gemm_plans *p
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
     };
-    cublasStatus_t s = cublasLtMatmulPreferenceInit(preference);
-    if (s == CUBLAS_STATUS_SUCCESS)
-        s = cublasLtMatmulPreferenceSetAttribute(preference,
-                                                 CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                                 &most_bytes, sizeof most_bytes);
+    cublasStatus_t s = cublasLtMatmulPreferenceSetAttribute(
+        preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &most_bytes, sizeof most_bytes);
     if (s == CUBLAS_STATUS_SUCCESS)
         s = cublasLtMatmulPreferenceSetAttribute(preference,
                                                  CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
@@ -97,15 +136,14 @@ int
 gemm_ask_cublaslt(const struct gemm_plans *plans, const struct gemm_shape *shape, int num_rows,
                   struct gemm_plan *ret_plans, int most)
 {
-    struct lt_product p;
-    cublasLtMatmulPreferenceOpaque_t preference;
+    const struct lt_product *p = &plans->product;
     cublasLtMatmulHeuristicResult_t found[MOST_CANDIDATES];
     int num_found = 0, num_plans = 0;
     if (!gemm_cublaslt_knows(plans, shape) ||
-        lt_product_init(&p, shape, num_rows, NULL) != CUBLAS_STATUS_SUCCESS ||
-        set_preference(&preference, plans) != CUBLAS_STATUS_SUCCESS ||
-        cublasLtMatmulAlgoGetHeuristic(plans->handle, &p.desc, &p.w, &p.x, &p.out, &p.out,
-                                       &preference, MIN(most, MOST_CANDIDATES), found,
+        lt_product_set(p, shape, num_rows, NULL) != CUBLAS_STATUS_SUCCESS ||
+        set_preference(p->preference, plans) != CUBLAS_STATUS_SUCCESS ||
+        cublasLtMatmulAlgoGetHeuristic(plans->handle, p->desc, p->w, p->x, p->out, p->out,
+                                       p->preference, MIN(most, MOST_CANDIDATES), found,
                                        &num_found) != CUBLAS_STATUS_SUCCESS)
         return 0;
     for (int i = 0; i < num_found; i++) {
@@ -142,13 +180,13 @@ gemm_run_plan(const struct gemm_plans *plans, const struct cuda_ctx *ctx,
         return run_kernel(ctx, a, plan, err);
     static const float one = 1, zero = 0;
     struct gemm_shape shape = gemm_shape_of(a);
-    struct lt_product p;
+    const struct lt_product *p = &plans->product;
     cublasLtMatmulAlgo_t algo;
     memcpy(&algo, plan->algo, sizeof algo);
-    cublasStatus_t s = lt_product_init(&p, &shape, a->M, a->bias);
+    cublasStatus_t s = lt_product_set(p, &shape, a->M, a->bias);
     if (s == CUBLAS_STATUS_SUCCESS)
-        s = cublasLtMatmul(plans->handle, &p.desc, &one, a->w, &p.w, a->x, &p.x, &zero, a->out,
-                           &p.out, a->out, &p.out, &algo, plans->workspace,
+        s = cublasLtMatmul(plans->handle, p->desc, &one, a->w, p->w, a->x, p->x, &zero, a->out,
+                           p->out, a->out, p->out, &algo, plans->workspace,
                            plans->workspace_bytes, ctx->stream);
     return s == CUBLAS_STATUS_SUCCESS
         ? 0
@@ -236,9 +274,10 @@ static int
 open_cublaslt(struct gemm_plans *plans, struct error *err)
 {
     cublasStatus_t s = cublasLtCreate(&plans->handle);
-    if (s == CUBLAS_STATUS_SUCCESS)
+    if (s != CUBLAS_STATUS_SUCCESS)
+        plans->handle = NULL;
+    else if ((s = lt_product_new(&plans->product)) == CUBLAS_STATUS_SUCCESS)
         return 0;
-    plans->handle = NULL;
     return error_set(err, ERR_DEVICE, "cannot start cuBLASLt: %s", cublasLtGetStatusName(s));
 }
 
@@ -273,6 +312,7 @@ gemm_plans_free(struct gemm_plans *plans)
 {
     if (plans == NULL)
         return;
+    lt_product_free(&plans->product);
     if (plans->handle != NULL)
         cublasLtDestroy(plans->handle);
     gemm_table_release(&plans->table);

@@ -8,8 +8,17 @@
 
 #include <cublasLt.h>
 
+/* A product as cuBLASLt sees it. Made once and filled anew for each product, by the
+ * library's own functions: its memory differs between releases of one version. */
+struct lt_product {
+    cublasLtMatmulDesc_t desc;
+    cublasLtMatrixLayout_t w, x, out;
+    cublasLtMatmulPreference_t preference;
+};
+
 struct gemm_plans {
     cublasLtHandle_t handle;    /* owned; NULL when deterministic */
+    struct lt_product product;  /* owned, with the handle */
     void *workspace;            /* borrowed */
     size_t workspace_bytes;
     struct gemm_table table;
