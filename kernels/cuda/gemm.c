@@ -168,8 +168,10 @@ run_kernel(const struct cuda_ctx *ctx, const struct gemm_args *a, const struct g
                                  (int)plan->algo[0])
         : cuda_gemm_any(ctx, a->out, a->x, a->w, a->bias, a->M, a->N, a->K, a->out_f32);
     return e == cudaSuccess ? 0
-                            : error_set(err, ERR_DEVICE, "cannot multiply [%d, %d] by [%d, %d]: %s",
-                                        a->M, a->K, a->K, a->N, cudaGetErrorName(e));
+                            : error_set(err, ERR_DEVICE,
+                                        "cannot multiply [%d, %d] by [%d, %d]: %s (%s)", a->M,
+                                        a->K, a->K, a->N, cudaGetErrorString(e),
+                                        cudaGetErrorName(e));
 }
 
 int

@@ -112,6 +112,15 @@ def encode(body):
     return json.dumps(body).encode()
 
 
+class Refused(AssertionError):
+    """A stream was asked for, and another answer came."""
+
+    def __init__(self, status, body, text):
+        super().__init__(text)
+        self.status = status
+        self.body = body
+
+
 class Stream:
     """One SSE answer. Iterating gives the payload of each event (text);
     comments are skipped. Strict: anything that is not `data: X` and a blank
@@ -368,7 +377,7 @@ class Llmd:
         if reply.status != 200:
             text = reply.read()
             connection.close()
-            raise AssertionError("%r answered %d %r" % (body, reply.status, text[:500]))
+            raise Refused(reply.status, text, "%r answered %d %r" % (body, reply.status, text[:500]))
         return Stream(connection, reply)
 
     def socket(self, timeout=10):
