@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/loader.h"
 
+#include "util/float16.h"
 #include "util/rng.h"
 
 #include <math.h>
@@ -8,61 +9,6 @@
 
 /* How far ahead of the weight being loaded the kernel is asked to read. */
 #define READ_AHEAD_BYTES ((size_t)256 << 20)
-
-/* 16-bit floats */
-
-static float
-f32_of_bits(uint32_t bits)
-{
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-
-static uint32_t
-bits_of_f32(float f)
-{
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
-    return bits;
-}
-
-static float
-f32_of_f16(uint16_t h)
-{
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, rest = h & 0x7FFF;
-    if (rest >= 0x7C00) /* infinity and NaN */
-        return f32_of_bits(sign | 0x7F800000 | (rest & 0x3FF) << 13);
-    if (rest < 0x400) { /* subnormal: rest * 2^-24 */
-        float f = (float)rest * 0x1p-24f;
-        return sign ? -f : f;
-    }
-    return f32_of_bits(sign | ((rest << 13) + (112u << 23)));
-}
-
-/* Both round to nearest, ties to even. */
-static uint16_t
-bf16_of_f32(float f)
-{
-    uint32_t bits = bits_of_f32(f);
-    if ((bits & 0x7FFFFFFF) > 0x7F800000)
-        return (uint16_t)(bits >> 16 | 0x40);
-    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
-static uint16_t
-f16_of_f32(float f)
-{
-    uint32_t bits = bits_of_f32(f), sign = bits >> 16 & 0x8000, rest = bits & 0x7FFFFFFF;
-    if (rest > 0x7F800000)
-        return (uint16_t)(sign | 0x7E00);
-    if (rest >= 0x477FF000) /* 65520 and above round to infinity */
-        return (uint16_t)(sign | 0x7C00);
-    if (rest < 0x38800000) /* subnormal: in 0.5 + f the last bit is worth 2^-24 */
-        return (uint16_t)(sign | (bits_of_f32(0.5f + f32_of_bits(rest)) - bits_of_f32(0.5f)));
-    rest += 0xFFF + (rest >> 13 & 1);
-    return (uint16_t)(sign | (rest - (112u << 23)) >> 13);
-}
 
 static float
 element(const struct host_tensor *t, size_t i)
@@ -75,7 +21,7 @@ element(const struct host_tensor *t, size_t i)
     }
     uint16_t h;
     memcpy(&h, p, sizeof h);
-    return t->dtype == DTYPE_BF16 ? f32_of_bits((uint32_t)h << 16) : f32_of_f16(h);
+    return t->dtype == DTYPE_BF16 ? f32_from_bf16(h) : f32_from_f16(h);
 }
 
 void
@@ -89,7 +35,7 @@ loader_convert(const struct host_tensor *t, enum dtype to, void *ret)
     }
     for (size_t i = 0; i < n; i++) {
         float f = element(t, i);
-        ((uint16_t *)ret)[i] = to == DTYPE_BF16 ? bf16_of_f32(f) : f16_of_f32(f);
+        ((uint16_t *)ret)[i] = to == DTYPE_BF16 ? bf16_from_f32(f) : f16_from_f32(f);
     }
 }
 

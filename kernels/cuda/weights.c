@@ -5,6 +5,7 @@
  */
 #include "kernels/cuda/internal.h"
 
+#include "util/float16.h"
 #include "util/rng.h"
 
 #include <string.h>
@@ -52,17 +53,6 @@ cuda_weights_release(struct device *dev)
     dev->weights = NULL;
 }
 
-/* Nearest even; NaN stays NaN. */
-static bf16_bits
-bf16_of(float f)
-{
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
-    if ((bits & 0x7fffffff) > 0x7f800000)
-        return (bf16_bits)(bits >> 16 | 0x40);
-    return (bf16_bits)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
 static int
 report(const struct device *dev, int rc, struct error *err)
 {
@@ -83,7 +73,7 @@ load_vector(struct device *dev, const struct host_tensor *part, const struct wei
     for (size_t i = 0; i < n; i++) {
         float f;
         memcpy(&f, (const char *)part->data + i * sizeof f, sizeof f);
-        rounded[i] = bf16_of(f);
+        rounded[i] = bf16_from_f32(f);
     }
     int rc = cuda_stage(dev, impl->data, part->data, n * sizeof(float));
     if (rc == 0)
