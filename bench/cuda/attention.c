@@ -108,11 +108,8 @@ job_open(struct bench *b, const struct bench_model *m, int seqs, int q_len, int 
             tables[s * j.pages + p] = p * seqs + s;
     }
     const int32_t header[STEP_HEADER_INTS] = {
-        [STEP_NUM_TOKENS] = (int32_t)T,
-        [STEP_NUM_SEQS] = seqs,
         [STEP_TABLE_STRIDE] = j.pages,
         [STEP_NUM_DECODE_ITEMS] = j.num_items,
-        [STEP_NUM_PREFILL_TILES] = j.num_tiles,
     };
     j.ints = (struct step_ints){
         .header = bench_upload(header, sizeof header),

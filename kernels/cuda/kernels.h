@@ -39,11 +39,8 @@ struct cuda_ctx {
  * with one copy a step. Padding rows: token 0, position 0, slot -1.
  */
 enum step_header {
-    STEP_NUM_TOKENS,        /* T, without padding */
-    STEP_NUM_SEQS,          /* S */
     STEP_TABLE_STRIDE,      /* row length of block_tables */
     STEP_NUM_DECODE_ITEMS,
-    STEP_NUM_PREFILL_TILES,
     STEP_HEADER_INTS = 16,
 };
 
@@ -73,7 +70,6 @@ struct step_ints {
     const int32_t *slot_mapping;  /* [max_tokens]; -1: writes nothing */
     const int32_t *seq_lens;      /* [max_seqs] */
     const int32_t *block_tables;  /* [S, stride] */
-    const int32_t *row_ids;       /* [max_logit_rows] */
     const struct decode_item *decode_items;
     const struct prefill_tile *prefill_tiles;
     int32_t *last_tokens;         /* [max_seqs] drawn in the step before, in order */
@@ -132,7 +128,7 @@ cudaError_t cuda_rope_kv_write(const struct cuda_ctx *ctx, bf16_bits *qkv,
 /* out[rows, I] = act(gate) * up; gelu: tanh form. I % 8 == 0. */
 cudaError_t cuda_act_mul(const struct cuda_ctx *ctx, bf16_bits *out, const bf16_bits *gate_up,
                          int rows, int64_t intermediate_size, int gelu_tanh);
-/* out[num_rows, H] = x[row_ids[i]] from ints->row_ids[first + i]. H % 8 == 0. */
+/* out[num_rows, H] = x[row_ids[i]]; row_ids in device memory. H % 8 == 0. */
 cudaError_t cuda_gather_rows(const struct cuda_ctx *ctx, bf16_bits *out, const bf16_bits *x,
                              const int32_t *row_ids, int num_rows, int hidden_size);
 /* logits = cap * tanh(logits / cap), n floats. */

@@ -91,17 +91,6 @@ pdl_launch_dependents()
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 }
 
-/* 16 bytes that are read once: not kept in L1. */
-__device__ __forceinline__ uint4
-load_streaming(const void *p)
-{
-    uint4 v;
-    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-                 : "l"(p));
-    return v;
-}
-
 /* Two bf16 in a word: the low half is the first element. */
 __device__ __forceinline__ float
 bf16_low(uint32_t pair)

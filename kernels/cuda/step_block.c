@@ -164,8 +164,8 @@ block_count_tiles(const struct device *dev, const struct batch *b)
     return n;
 }
 
-/* Tiles of one sequence from its end on: the last ones look at most keys. */
-static int
+/* As many as block_count_tiles says. */
+static void
 fill_tiles(const struct device *dev, struct prefill_tile *tiles, const struct batch *b)
 {
     int n = 0;
@@ -182,7 +182,6 @@ fill_tiles(const struct device *dev, struct prefill_tile *tiles, const struct ba
             };
         }
     }
-    return n;
 }
 
 /* Entries below 0, pages behind every window, become any page: never read. */
@@ -202,13 +201,10 @@ block_fill(struct device *dev, char *block, const struct block_layout *l, const 
 {
     int32_t *header = (int32_t *)block;
     memset(header, 0, HEADER_BYTES);
-    header[STEP_NUM_TOKENS] = b->num_tokens;
-    header[STEP_NUM_SEQS] = b->num_seqs;
     header[STEP_TABLE_STRIDE] = b->max_blocks_per_seq;
     fill_tokens(block, l, b, num_rows);
     memcpy(block + l->seq_lens, b->seq_lens, (size_t)b->num_seqs * sizeof(int32_t));
-    header[STEP_NUM_PREFILL_TILES] =
-        fill_tiles(dev, (struct prefill_tile *)(block + l->prefill_tiles), b);
+    fill_tiles(dev, (struct prefill_tile *)(block + l->prefill_tiles), b);
     header[STEP_NUM_DECODE_ITEMS] =
         fill_items(dev, (struct decode_item *)(block + l->decode_items), b, 0);
     dev->has_decodes = header[STEP_NUM_DECODE_ITEMS] > 0;

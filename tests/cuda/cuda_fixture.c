@@ -283,11 +283,8 @@ step_open(struct step_fixture *ret, const struct batch *b, int rows, bool split,
             ret->num_tiles += add_prefill_tiles(tiles + ret->num_tiles, b, s);
     }
     int32_t header[STEP_HEADER_INTS] = {
-        [STEP_NUM_TOKENS] = b->num_tokens,
-        [STEP_NUM_SEQS] = b->num_seqs,
         [STEP_TABLE_STRIDE] = b->max_blocks_per_seq,
         [STEP_NUM_DECODE_ITEMS] = ret->num_items,
-        [STEP_NUM_PREFILL_TILES] = ret->num_tiles,
     };
     size_t table_ints = (size_t)b->num_seqs * b->max_blocks_per_seq;
     ret->ints = (struct step_ints){
@@ -297,11 +294,11 @@ step_open(struct step_fixture *ret, const struct batch *b, int rows, bool split,
         .slot_mapping = padded_ints(b->slot_mapping, b->num_tokens, rows, -1),
         .seq_lens = device_copy(b->seq_lens, (size_t)b->num_seqs * sizeof(int32_t)),
         .block_tables = device_copy(b->block_tables, table_ints * sizeof(int32_t)),
-        .row_ids = device_copy(row_ids, (size_t)num_row_ids * sizeof(int32_t)),
         .decode_items = device_copy(items, (size_t)ret->num_items * sizeof *items),
         .prefill_tiles = device_copy(tiles, (size_t)ret->num_tiles * sizeof *tiles),
         .last_tokens = device_copy(last_tokens, (size_t)num_last_tokens * sizeof(int32_t)),
     };
+    ret->row_ids = device_copy(row_ids, (size_t)num_row_ids * sizeof(int32_t));
     free(items);
     free(tiles);
 }
@@ -315,7 +312,7 @@ step_close(struct step_fixture *f)
     device_free(f->ints.slot_mapping);
     device_free(f->ints.seq_lens);
     device_free(f->ints.block_tables);
-    device_free(f->ints.row_ids);
+    device_free(f->row_ids);
     device_free(f->ints.decode_items);
     device_free(f->ints.prefill_tiles);
     device_free(f->ints.last_tokens);

@@ -75,6 +75,7 @@ void batch_close(struct batch_fixture *f);
  */
 struct step_fixture {
     struct step_ints ints;   /* owned, all of them */
+    int32_t *row_ids;        /* owned, device memory */
     int rows, num_items, num_tiles;
     int num_partials;        /* slots that the split items need */
 };

@@ -165,8 +165,9 @@ step_of(const struct model *m, int seqs, int rows_each, int context_tokens)
     int pages = (context_tokens + CUDA_PAGE_TOKENS - 1) / CUDA_PAGE_TOKENS;
     int rows = seqs * rows_each;
     int splits_max = seqs * DECODE_MAX_SPLITS;
-    int32_t header[STEP_HEADER_INTS] = {[STEP_NUM_TOKENS] = rows, [STEP_NUM_SEQS] = seqs,
-                                        [STEP_TABLE_STRIDE] = pages};
+    int32_t header[STEP_HEADER_INTS] = {[STEP_TABLE_STRIDE] = pages};
+    struct attention_shape shape = shape_of(m);
+    int tile_rows = cuda_prefill_tile_rows(&shape), num_tiles = 0;
     int32_t *ids = calloc((size_t)rows * 3 + seqs, sizeof *ids);
     int32_t *positions = ids + rows, *slots = ids + 2 * rows, *lens = ids + 3 * rows;
     int32_t *tables = calloc((size_t)seqs * pages, sizeof *tables);
@@ -194,11 +195,11 @@ step_of(const struct model *m, int seqs, int rows_each, int context_tokens)
                 .last_key = last < context_tokens ? last : context_tokens,
                 .partial = s * splits, .counter = s};
         }
-        for (int i = 0; rows_each > 1 && i < rows_each; i += PREFILL_TILE_ROWS) {
+        for (int i = 0; rows_each > 1 && i < rows_each; i += tile_rows) {
             int left = rows_each - i;
-            tiles[header[STEP_NUM_PREFILL_TILES]++] = (struct prefill_tile){
+            tiles[num_tiles++] = (struct prefill_tile){
                 .row = s * rows_each + i, .seq = s, .position = context_tokens - rows_each + i,
-                .num_rows = left < PREFILL_TILE_ROWS ? left : PREFILL_TILE_ROWS};
+                .num_rows = left < tile_rows ? left : tile_rows};
         }
     }
     struct step_ints ints = {
@@ -208,7 +209,6 @@ step_of(const struct model *m, int seqs, int rows_each, int context_tokens)
         .slot_mapping = upload(slots, (size_t)rows * 4),
         .seq_lens = upload(lens, (size_t)seqs * 4),
         .block_tables = upload(tables, (size_t)seqs * pages * 4),
-        .row_ids = upload(ids, (size_t)rows * 4),
         .decode_items = upload(items, (size_t)splits_max * sizeof *items),
         .prefill_tiles = upload(tiles, (size_t)rows * sizeof *tiles),
         .last_tokens = zeros((size_t)seqs * 4)};
@@ -278,7 +278,7 @@ attention_prefill(const struct model *m, int rows)
     struct kv_layer kv = cache_of(m, 1, rows);
     double q = (double)rows * m->heads * m->head_dim;
     double keys = (double)rows * m->kv_heads * m->head_dim;
-    int tiles = (rows + PREFILL_TILE_ROWS - 1) / PREFILL_TILE_ROWS;
+    int tile_rows = cuda_prefill_tile_rows(&shape), tiles = (rows + tile_rows - 1) / tile_rows;
     check(cuda_attention_prefill(context(), space(2 * q), space(2.0 * rows * qkv_width(m)), &kv,
                                  &ints, tiles, &shape), "cuda_attention_prefill");
     return (struct work){4 * keys + 4 * q, 2.0 * (rows + 1) * q, 0};

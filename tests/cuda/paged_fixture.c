@@ -209,11 +209,8 @@ void
 paged_upload(struct paged *p, const struct cuda_ctx *ctx)
 {
     int32_t header[STEP_HEADER_INTS] = {
-        [STEP_NUM_TOKENS] = p->num_rows,
-        [STEP_NUM_SEQS] = p->num_seqs,
         [STEP_TABLE_STRIDE] = p->stride,
         [STEP_NUM_DECODE_ITEMS] = p->num_items,
-        [STEP_NUM_PREFILL_TILES] = p->num_tiles,
     };
     upload(p->ints.header, header, sizeof header, ctx);
     upload(p->ints.seq_lens, p->seq_lens, (size_t)p->num_seqs * sizeof *p->seq_lens, ctx);

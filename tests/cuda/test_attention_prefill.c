@@ -212,10 +212,7 @@ make_ints(const struct rig *rig, const struct part *parts, int tile_rows, int *r
         row += parts[i].rows;
     }
     int32_t header[STEP_HEADER_INTS] = {
-        [STEP_NUM_TOKENS] = row,
-        [STEP_NUM_SEQS] = rig->num_seqs,
         [STEP_TABLE_STRIDE] = rig->stride,
-        [STEP_NUM_PREFILL_TILES] = n,
     };
     *ret_num_tiles = n;
     return (struct step_ints){

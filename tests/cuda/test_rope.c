@@ -277,7 +277,7 @@ chain_enqueue(const struct chain *c, const struct cuda_ctx *on)
     CUDA_OK(cuda_add_rmsnorm(on, c->qkv, c->residual, c->x, c->w, T, H, 1e-6f, 1));
     CUDA_OK(cuda_rope_kv_write(on, c->qkv, &c->kv, c->rope, &c->step.ints, T, &chain_shape));
     CUDA_OK(cuda_act_mul(on, c->normed, c->qkv, T, H / 2, 1));
-    CUDA_OK(cuda_gather_rows(on, c->gathered, c->normed, c->step.ints.row_ids, 2, H / 2));
+    CUDA_OK(cuda_gather_rows(on, c->gathered, c->normed, c->step.row_ids, 2, H / 2));
     CUDA_OK(cuda_softcap(on, c->logits, H / 2, 30));
     CUDA_OK(cuda_rope_kv_write(on, c->qkv, &c->kv, c->rope, &c->step.ints, T, &chain_shape));
     CUDA_OK(cuda_copy_blocks(on, c->kv.k, c->pairs, 1, 1, 4, 16 * 4 * 16));
