@@ -23,7 +23,8 @@ struct product {
     float *out;              /* owned; after product_read */
 };
 
-void product_init(struct product *p, int M, int N, int K, bool bias, bool out_f32, enum values values);
+void product_init(struct product *p, int M, int N, int K, bool bias, bool out_f32,
+                  enum values values);
 void product_release(struct product *p);
 void product_read(struct product *p);
 /* Element [m, n] in double precision. */
