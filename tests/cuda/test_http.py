@@ -481,10 +481,13 @@ class Deterministic(Case):
         alone = [self.ask(r) for r in self.REQUESTS]
         self.assertEqual(self.server.metric("vllm:num_preemptions_total"), 0)
         others = [lambda: complete(self.server, STORY[5:50], max_tokens=50, ignore_eos=True)] * 3
-        company = in_company(others + [lambda r=r: self.ask(r) for r in self.REQUESTS])
-        self.assertGreater(self.server.metric("vllm:num_preemptions_total"), 0)
-        for one, two in zip(alone, company[3:]):
-            self.assertEqual(one, two)
+        for _ in range(10): # who comes first decides whether somebody is preempted
+            company = in_company(others + [lambda r=r: self.ask(r) for r in self.REQUESTS])
+            for one, two in zip(alone, company[3:]):
+                self.assertEqual(one, two)
+            if self.server.metric("vllm:num_preemptions_total") > 0:
+                return
+        self.fail("nobody was preempted")
 
 
 class Tuned(unittest.TestCase):
